@@ -1,0 +1,51 @@
+# Nothing is needed but python3 (3.11 or newer) and make: every target sets itself up in .venv.
+#
+# SKYSENSE_DATA       folder of the real-data kit           } tests that need one of them are skipped
+# SKYSENSE_REFERENCE  folder of recorded reference outputs  } with a reason where it is not set
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+# One thread per process: parallel workers whose OpenMP threads spin against each other are slower than one.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+.PHONY: setup demo evidence test test-long test-all lint bench clean
+.DEFAULT_GOAL := setup
+
+setup: $(READY)  ## a virtual environment with the locked versions and this checkout
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: setup  ## simulate, pretrain a tiny model, embed and probe it
+	$(BIN)/skysense demo --out runs/demo
+
+evidence: setup  ## what pretraining is worth, with intervals
+	@if [ -n "$$SKYSENSE_DATA" ]; then \
+	    test -d runs/kit_places || $(BIN)/python examples/kit_to_places.py runs/kit_places; \
+	    $(BIN)/skysense evidence --out runs/evidence --kit_places runs/kit_places; \
+	else $(BIN)/skysense evidence --out runs/evidence; fi
+
+test: setup  ## the quick tests
+	$(PYTEST) -m "not long"
+
+test-long: setup  ## the tests that take minutes
+	$(PYTEST) -m long
+
+test-all: test test-long  ## every test
+
+lint: setup  ## style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup  ## every measurement; a script whose name begins with _ is a helper
+	@set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+clean:  ## everything that was built or run here
+	rm -rf .venv runs build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

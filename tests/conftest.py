@@ -1,0 +1,29 @@
+"""Shared fixtures: where the real-data kit and the recorded reference outputs are, and a small simulated Earth."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _folder(variable: str, what: str) -> Path:
+    path = os.environ.get(variable)
+    if not path:
+        pytest.skip(f"{variable} is not set: {what}")
+    if not Path(path).is_dir():
+        pytest.fail(f"{variable}={path} is not a folder")
+    return Path(path)
+
+
+@pytest.fixture(scope="session")
+def kit() -> Path:
+    """Folder of the real-data kit."""
+    return _folder("SKYSENSE_DATA", "the real-data kit is not at hand")
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """Folder of the recorded reference outputs."""
+    return _folder("SKYSENSE_REFERENCE", "the recorded reference outputs are not at hand")
