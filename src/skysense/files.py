@@ -1,0 +1,104 @@
+"""Atomic writes: a reader finds the old file or the whole new one, never a half."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from skysense.errors import InputError, OutputError
+
+_FIXES = {
+    errno.ENOSPC: "Free some space or choose another folder; what was finished before is still there",
+    errno.EDQUOT: "Free some space or choose another folder; what was finished before is still there",
+    errno.EACCES: "Choose a folder you may write to",
+    errno.EPERM: "Choose a folder you may write to",
+    errno.EROFS: "Choose a folder you may write to",
+    errno.ENOTDIR: "A file stands where a folder is needed; choose another place",
+    errno.EEXIST: "A file stands where a folder is needed; choose another place",
+}
+
+
+def output_error(error: OSError, path: str | Path) -> OutputError:
+    """Say in words why ``path`` could not be written."""
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    return OutputError(f"could not be written: {reason}", file=path, fix=_FIXES.get(error.errno or 0))
+
+
+def make_folder(path: str | Path) -> Path:
+    """Create a folder and its parents.
+
+    Raises:
+        OutputError: if that is not possible.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(error, path) from error
+    return Path(path)
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that becomes ``path`` when the block ends well.
+
+    On any error the temporary file is removed and an existing ``path`` is left as it was. The suffix is kept, since
+    several writers choose their format by it.
+
+    Raises:
+        OutputError: no space, no permission, or a missing parent that cannot be made.
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    except OSError as error:
+        raise output_error(error, path) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files only their owner can read
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise output_error(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write JSON atomically, indented, with a final newline; NaN is refused since no JSON reader must accept it."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: if it is missing, truncated or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"could not be read: {os.strerror(error.errno or 0).lower()}", file=path) from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError("is not valid JSON (truncated or foreign)", file=path) from error

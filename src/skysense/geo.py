@@ -1,0 +1,159 @@
+"""Where things are: footprints, windows on the cell lattice, blending, region cells.
+
+One cell of the lattice is 10 m: 32 x 32 pixels of the high-resolution image, one pixel of Sentinel-1 and -2, one fused
+feature. Windows start on cells, and their sides are multiples of four cells because the Sentinel encoders read patches
+of 4 x 4 pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skysense.errors import InputError
+
+if TYPE_CHECKING:
+    from pyproj import Transformer
+
+CELL_METRES = 10.0
+CELL_HR_PX = 32
+WINDOW_CELLS = 4
+
+REGION_METRES = 65_536.0
+"""Side of a region cell: (2^16 m)^2 = 4295 km^2, the region size the paper states (specification 1.6)."""
+_EQUAL_AREA = "EPSG:6933"  # EASE-Grid 2.0, cylindrical equal-area over the whole globe
+_REGION_COLUMNS = 1024  # more than the 530 columns of the globe: id = row * columns + column stays unique
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The ground an array covers.
+
+    Attributes:
+        bounds: left, bottom, right, top in units of the CRS.
+        crs: anything pyproj understands, e.g. ``"EPSG:32632"``.
+    """
+
+    bounds: tuple[float, float, float, float]
+    crs: str
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle on a grid: first row, first column, height, width (in cells, unless said otherwise)."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    def scaled(self, factor: int) -> Window:
+        """The same ground on a grid ``factor`` times finer."""
+        return Window(self.row * factor, self.col * factor, self.height * factor, self.width * factor)
+
+    def slices(self) -> tuple[slice, slice]:
+        """Row and column slices."""
+        return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
+
+    def intersect(self, other: Window) -> Window | None:
+        """The common ground of two windows, or None."""
+        top, left = max(self.row, other.row), max(self.col, other.col)
+        bottom = min(self.row + self.height, other.row + other.height)
+        right = min(self.col + self.width, other.col + other.width)
+        return Window(top, left, bottom - top, right - left) if bottom > top and right > left else None
+
+
+def check_position(lon: float | None, lat: float | None, *, file: str | None = None) -> None:
+    """Refuse a position off the Earth, or half a position.
+
+    Raises:
+        InputError: lon outside -180 .. 180, lat outside -90 .. 90, not finite, or only one of them given.
+    """
+    if lon is None and lat is None:
+        return
+    if lon is None or lat is None:
+        raise InputError("has only one of lon and lat", file=file)
+    if not (math.isfinite(lon) and math.isfinite(lat) and -180 <= lon <= 180 and -90 <= lat <= 90):
+        raise InputError(
+            f"position lon {lon:g}, lat {lat:g} is outside lon -180..180, lat -90..90 (WGS 84 degrees)",
+            file=file,
+            fix="Are lon and lat swapped, or in metres?",
+        )
+
+
+def cover(height: int, width: int, size: int, stride: int) -> list[Window]:
+    """Windows of ``size`` every ``stride`` that cover a grid; the last of a row or column ends at the edge.
+
+    A grid smaller than ``size`` gets one window that hangs over its right or bottom edge.
+
+    Raises:
+        InputError: if a stride larger than the window would leave gaps.
+    """
+    if not 0 < stride <= size:
+        raise InputError(f"stride {stride} must lie within 1 .. {size} (the window), or ground is left out")
+
+    def starts(length: int) -> list[int]:
+        regular = list(range(0, max(length - size, 0) + 1, stride))
+        return regular if regular[-1] + size >= length else [*regular, length - size]
+
+    return [Window(row, col, size, size) for row in starts(height) for col in starts(width)]
+
+
+def raised_cosine(size: int, overlap: int) -> NDArray[np.float32]:
+    """Weights ``(size,)`` of a window that blends over ``overlap`` at both ends and never reaches zero.
+
+    Two neighbours that overlap by exactly ``overlap`` have weights that add up to one.
+
+    Raises:
+        InputError: if the two ramps would meet.
+    """
+    if not 0 <= 2 * overlap <= size:
+        raise InputError(f"overlap {overlap} must be at most half of the window ({size})")
+    ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(overlap) + 0.5) / max(overlap, 1))
+    return np.concatenate([ramp, np.ones(size - 2 * overlap), ramp[::-1]]).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _to_equal_area() -> Transformer:
+    from pyproj import Transformer
+
+    return Transformer.from_crs("EPSG:4326", _EQUAL_AREA, always_xy=True)
+
+
+def region_cell(lon: float, lat: float) -> int:
+    """The equal-area 65.536 km cell a position lies in (specification Q1, second reading).
+
+    Args:
+        lon: degrees east, WGS 84.
+        lat: degrees north, WGS 84.
+
+    Returns:
+        A non-negative id, the same everywhere and for ever.
+    """
+    check_position(lon, lat)
+    x, y = _to_equal_area().transform(lon, lat)
+    row, col = math.floor(y / REGION_METRES) + 512, math.floor(x / REGION_METRES) + 512
+    return row * _REGION_COLUMNS + col
+
+
+class RegionTable:
+    """The regions a model knows: sorted cell ids; a region's slot is its rank."""
+
+    def __init__(self, cells: Iterable[int]) -> None:
+        self.cells: tuple[int, ...] = tuple(sorted({int(cell) for cell in cells}))
+        self._slots = {cell: slot for slot, cell in enumerate(self.cells)}
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def slot(self, lon: float | None, lat: float | None) -> int | None:
+        """The slot of the region a position lies in; None if it has no position or the region is not known."""
+        if lon is None or lat is None:
+            return None
+        return self._slots.get(region_cell(lon, lat))

@@ -1,0 +1,63 @@
+"""Atomic writes: the old file or the whole new one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from skysense.errors import InputError, MissingExtra, OutputError, need
+from skysense.files import atomic_path, read_json, write_json, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"x": [1, 2.5, "é"]})
+    assert read_json(path) == {"x": [1, 2.5, "é"]}
+
+    def stop_halfway() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("halfway")
+
+    with pytest.raises(RuntimeError, match="halfway"):
+        stop_halfway()
+    assert read_json(path) == {"x": [1, 2.5, "é"]}
+    assert [one.name for one in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=r"b\.txt: could not be written: no space left.*Free some space"),
+        atomic_path(tmp_path / "b.txt"),
+    ):
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="file"):
+        write_text(tmp_path / "file" / "c.txt", "text")
+
+
+def test_a_written_file_can_be_read_by_others(tmp_path: Path) -> None:
+    write_text(tmp_path / "d.txt", "text")
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "d.txt").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("content", [b'{"a": ', b"\xff\xfe\x00", b""])
+def test_json_that_is_truncated_or_foreign_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "e.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"e\.json: is not valid JSON"):
+        read_json(tmp_path / "e.json")
+
+
+def test_missing_json_and_missing_extra_are_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.json: could not be read: no such file"):
+        read_json(tmp_path / "none.json")
+    with pytest.raises(MissingExtra, match=r"pip install 'skysense\[train\]'"):
+        need("a_module_that_is_not_there", "train")
