@@ -1,0 +1,1 @@
+"""Places on disk, shards, loading, and the simulated Earth."""

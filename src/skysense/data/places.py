@@ -1,0 +1,243 @@
+"""Co-located places on disk: an index that is cheap, reads of any window and frames; the layout is docs/places.md.
+
+    places = Places("my_places")
+    sample = places.read_sample(places[0], window=Window(0, 0, 16, 16))
+
+A `Places` holds no open file: it may be copied into other processes, and several threads may read (series one after the
+other, since the NetCDF library allows no more).
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skysense.data.places_check import Problem, Report, check
+from skysense.data.places_layout import Dataset, Legend, Place, Split, place_folders, read_dataset, read_place
+from skysense.data.places_read import ChooseFrames, read_cube, read_cube_dates, read_hr, read_hr_date, read_mask_pixels
+from skysense.data.places_rules import check_mask
+from skysense.data.places_write import write_dataset, write_place
+from skysense.errors import InputError
+from skysense.geo import RegionTable, Window, region_cell
+from skysense.observation import Sample, Series
+from skysense.sensors import MODALITIES, Modality
+
+__all__ = [
+    "Dataset",
+    "Failure",
+    "FrameChoice",
+    "Legend",
+    "Place",
+    "Places",
+    "Problem",
+    "Report",
+    "check",
+    "write_dataset",
+    "write_place",
+]
+
+FrameChoice = (
+    Mapping[Modality, Sequence[int]] | Callable[[Modality, NDArray[np.datetime64]], Sequence[int] | NDArray[np.integer]]
+)
+"""Which frames to read: indices per sensor (all of a sensor that is not named), or a choice made from the dates."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A place that could not be read, and why."""
+
+    place: str
+    message: str
+
+
+class Places:
+    """A folder of places, sorted by name.
+
+    A place whose ``place.json`` cannot be read is left out, listed in `failures` and warned about once.
+
+    Args:
+        root: the folder.
+        regions: table that gives samples their region slot; by default that of all places in the folder.
+
+    Raises:
+        InputError: if the folder or its ``dataset.json`` cannot be read.
+    """
+
+    def __init__(self, root: str | Path, *, regions: RegionTable | None = None) -> None:
+        self.root = Path(root)
+        self.dataset: Dataset = read_dataset(self.root)
+        self.failures: list[Failure] = []
+        self._places: list[Place] = []
+        self._given_regions = regions
+        for folder in place_folders(self.root):
+            try:
+                self._places.append(read_place(folder, self.dataset.legends))
+            except InputError as error:
+                self.failures.append(Failure(folder.name, str(error)))
+        if self.failures:
+            first = self.failures[0].message
+            warnings.warn(f"{self.root}: left out {len(self.failures)} places, first {first}", stacklevel=2)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Place:
+        return self._places[index]
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter(self._places)
+
+    @property
+    def title(self) -> str:
+        """Name of the data set."""
+        return self.dataset.title
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the pixels are made up."""
+        return self.dataset.simulated
+
+    @property
+    def legends(self) -> Mapping[str, Legend]:
+        """Classes of every label."""
+        return self.dataset.legends
+
+    @cached_property
+    def regions(self) -> RegionTable:
+        """The table that region slots refer to: the one given, or the regions of all places that have a position."""
+        if self._given_regions is not None:
+            return self._given_regions
+        cells = [
+            region_cell(place.lon, place.lat)
+            for place in self._places
+            if place.lon is not None and place.lat is not None
+        ]
+        return RegionTable(cells)
+
+    def select(self, *, split: Split | None = None, where: Callable[[Place], bool] | None = None) -> Places:
+        """A view on some of the places; it keeps the region table of all of them.
+
+        Args:
+            split: only this split.
+            where: only places this is true of.
+        """
+        view = copy.copy(self)
+        view._given_regions = self.regions
+        wanted = [place for place in self._places if split is None or place.split == split]
+        view._places = wanted if where is None else [place for place in wanted if where(place)]
+        return view
+
+    def read_sample(
+        self,
+        place: Place,
+        modalities: Sequence[Modality] | None = None,
+        window: Window | None = None,
+        frames: FrameChoice | None = None,
+    ) -> Sample:
+        """Read a place: all of it, or some sensors, a window, some frames; nothing else is read from disk.
+
+        Args:
+            place: of this folder.
+            modalities: which sensors; those the place does not have are left out.
+            window: in cells.
+            frames: which frames of the Sentinel series.
+
+        Raises:
+            InputError: a file that is missing, truncated, foreign or undeclared, values its unit cannot hold, a window
+                off the place, or none of the sensors asked for. No observed pixel is an error only for a whole place.
+        """
+        if window is not None:
+            place.check_window(window)
+        series: dict[Modality, Series] = {}
+        for modality in place.modalities:
+            if modalities is None or modality in modalities:
+                series[modality] = _read_series(place, modality, window, frames)
+        if not series:
+            wanted = ", ".join(modalities or MODALITIES)
+            raise InputError(f"holds none of {wanted}, only {', '.join(place.modalities)}", file=place.folder)
+        region = self.regions.slot(place.lon, place.lat)
+        return Sample(place.name, series, lon=place.lon, lat=place.lat, footprint=place.ground(window), region=region)
+
+    def read_dates(self, place: Place, modality: Modality) -> NDArray[np.datetime64]:
+        """Dates ``(T,)`` of a sensor of a place, without its pixels.
+
+        Raises:
+            InputError: the place does not have the sensor, or its file cannot be read.
+        """
+        return read_hr_date(place.file(modality)) if modality == "hr" else read_cube_dates(place.file(modality))
+
+    def read_mask(self, place: Place, label: str, window: Window | None = None) -> NDArray[np.uint8]:
+        """Read a mask, ``(H, W)``, on the grid it was stored on: 32 px or 1 px per cell.
+
+        Args:
+            place: of this folder.
+            label: a mask legend of this folder.
+            window: in cells.
+
+        Raises:
+            InputError: no such label or file, a truncated or foreign file, a value that is no class of the legend.
+        """
+        if label not in self.legends:
+            raise InputError(f"label {label!r} is none of {', '.join(self.legends)}", file=self.root)
+        if window is not None:
+            place.check_window(window)
+        file = place.mask_file(label)
+        mask = read_mask_pixels(file, place.cells, window)
+        check_mask(mask, label, self.legends[label], place.cells, file=file, whole=window is None)
+        return mask
+
+    def samples(
+        self,
+        modalities: Sequence[Modality] | None = None,
+        *,
+        window: Window | None = None,
+        frames: FrameChoice | None = None,
+        failures: list[Failure] | None = None,
+    ) -> Iterator[tuple[Place, Sample]]:
+        """Read every place in turn.
+
+        Args:
+            modalities: which sensors.
+            window: in cells, of every place.
+            frames: which frames of the Sentinel series.
+            failures: a list that collects places that cannot be read, which are then skipped (also those that the index
+                left out); without it the first of them is an error.
+
+        Raises:
+            InputError: as `read_sample`, if ``failures`` is None.
+        """
+        if failures is not None:
+            failures.extend(self.failures)
+        for place in self._places:
+            try:
+                sample = self.read_sample(place, modalities, window, frames)
+            except InputError as error:
+                if failures is None:
+                    raise
+                failures.append(Failure(place.name, str(error)))
+                continue
+            yield place, sample
+
+
+def _read_series(place: Place, modality: Modality, window: Window | None, frames: FrameChoice | None) -> Series:
+    file = place.file(modality)
+    choose: ChooseFrames | None = None
+    if modality == "hr":
+        series = read_hr(file, place.cells, window)
+    else:
+        if callable(frames):
+            choose = partial(frames, modality)
+        elif frames is not None and modality in frames:
+            chosen = frames[modality]
+            choose = lambda _: chosen  # noqa: E731
+        series = read_cube(file, modality, place.cells, window, choose)
+    if (window is None and choose is None) or series.valid.any():  # a part may well lie in a gap
+        series.check(str(file))
+    return series
