@@ -1,0 +1,89 @@
+"""Fusion of all tokens of a cell, over time and sensors, and the date table (specification 1.4, 1.5).
+
+Letters: S sequences (one per cell), N tokens of a sequence, C width of aligned features, D width of the fused feature.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from skysense.model.blocks import initialise, stack
+from skysense.model.config import FusionConfig
+from skysense.observation import DAYS
+
+
+class DateTable(nn.Module):
+    """One learned embedding per day of the year, zero at first."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(1, DAYS, dim))
+
+    def forward(self, day_N: Tensor) -> Tensor:
+        """Embeddings ``(N, C)`` of days 0 .. 364; zero for -1 (no date)."""
+        return self.table[0][day_N.clamp(min=0)] * (day_N >= 0).unsqueeze(-1)
+
+
+class Fusion(nn.Module):
+    """Transformer over the tokens of a cell; a learned token in front becomes the fused feature.
+
+    Nothing tells the tokens apart but their content: the fused feature does not depend on their order.
+    """
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.projection = nn.Linear(config.input_dim, config.dim)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, config.dim))
+        self.blocks = stack(
+            config.dim, config.depth, config.heads, config.mlp_ratio, config.drop_path, config.layer_norm_eps
+        )
+        nn.init.trunc_normal_(self.cls_token, std=0.02)
+        initialise(self)
+
+    def forward(self, tokens_SNC: Tensor, keep: int = 1) -> Tensor:
+        """Fuse sequences of one length.
+
+        Args:
+            tokens_SNC: aligned features, dates added; any N.
+            keep: how many tokens to return, the learned one first. The last block works for these only.
+
+        Returns:
+            ``(S, keep, D)``.
+        """
+        cls = self.cls_token.expand(len(tokens_SNC), -1, -1)
+        x_SND = torch.cat([cls, self.projection(tokens_SNC)], dim=1)
+        *first, last = self.blocks
+        for block in first:
+            x_SND = block(x_SND)
+        return last(x_SND, keep)
+
+    def fuse(self, tokens_NC: Tensor, row_SN: Tensor, valid_SN: Tensor) -> Tensor:
+        """Fuse sequences of different lengths without a step spent on what is absent.
+
+        Sequences of the same length run together; nothing is padded or masked.
+
+        Args:
+            tokens_NC: all tokens, in any order.
+            row_SN: for every sequence and position, the row of ``tokens_NC``; whatever where not valid.
+            valid_SN: bool, positions that hold a token.
+
+        Returns:
+            ``(S, D)``; zeros for a sequence without a token.
+        """
+        length_S = valid_SN.sum(dim=1)
+        order_SN = valid_SN.byte().argsort(dim=1, descending=True, stable=True)
+        row_SN = row_SN.gather(1, order_SN)
+        where, fused = [(length_S == 0).nonzero()[:, 0]], []
+        for length in length_S.unique().tolist():
+            if length:
+                members = (length_S == length).nonzero()[:, 0]
+                rows = row_SN[members, :length]
+                tokens_SNC = tokens_NC.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+                where.append(members)
+                fused.append(self(tokens_SNC)[:, 0])
+        if not fused:
+            return tokens_NC.new_zeros(len(valid_SN), self.config.dim)
+        empty = fused[0].new_zeros(len(where[0]), self.config.dim)
+        return torch.cat([empty, *fused])[torch.cat(where).argsort()]

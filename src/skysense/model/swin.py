@@ -1,0 +1,334 @@
+"""Swin transformer V2 as published for the high-resolution image (specification 1.1).
+
+It keeps what a tidy mind would change, because the published weights were trained with it: zero padding inside the
+attention is not masked, the window shift depends on the smaller side of the map only, patch merging orders its input
+channel by channel, and some blocks end with one more normalisation.
+
+Letters: B batch, H W token grid, C width, L tokens of a window, W windows, h heads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skysense.errors import ConfigError, InputError
+from skysense.model.blocks import DropPath, Mlp, initialise, rates
+from skysense.model.config import STAGES, SwinConfig
+
+PATCH = 4
+_MAX_LOGIT_SCALE = math.log(100.0)
+_BIAS_CEILING = 16.0
+_TINY_SQUARE = 1e-24
+_MASKED = -100.0  # finite, as published: the cosine logits reach 100
+
+
+class RelativePositionBias(nn.Module):
+    """Continuous relative-position bias: an MLP over log-spaced offsets, squashed to 0 .. 16.
+
+    While training it is computed once per forward; without autograd in eval mode it is kept until a weight changes.
+
+    Args:
+        window: side of the window.
+        heads: attention heads.
+        hidden: hidden width of the MLP.
+    """
+
+    offsets: Tensor
+    index: Tensor
+
+    def __init__(self, window: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(2, hidden)
+        self.heads = nn.Linear(hidden, heads, bias=False)
+        self.window = window
+        self.register_buffer("offsets", relative_offsets(window), persistent=False)
+        self.register_buffer("index", relative_index(window), persistent=False)
+        self._kept: tuple[tuple[object, ...], Tensor] | None = None
+
+    def forward(self) -> Tensor:
+        """The bias ``(h, L, L)`` with L = window^2, in 0 .. 16."""
+        parameters = (self.hidden.weight, self.hidden.bias, self.heads.weight)
+        may_keep = not (self.training or torch.is_grad_enabled() or torch.compiler.is_compiling())
+        if not may_keep or any(parameter.is_inference() for parameter in parameters):
+            self._kept = None
+            return self._compute()
+        # In-place changes (an optimiser, a moving average, loading) raise a weight's version; replacing it changes its
+        # address. Only a change through ``.data`` escapes both, so weights must not be changed that way.
+        weights = tuple((parameter.data_ptr(), parameter._version) for parameter in parameters)
+        key = (weights, torch.is_autocast_enabled(self.offsets.device.type))
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, self._compute())
+        return self._kept[1]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RelativePositionBias:
+        """Forget the bias when the module moves or changes type."""
+        self._kept = None
+        return super()._apply(fn, recurse)
+
+    def _compute(self) -> Tensor:
+        table = self.heads(F.relu(self.hidden(self.offsets.to(self.hidden.weight.dtype))))
+        length = self.window**2
+        bias = F.embedding(self.index, _BIAS_CEILING * torch.sigmoid(table))
+        return bias.view(length, length, -1).permute(2, 0, 1).contiguous()
+
+
+def relative_offsets(window: int) -> Tensor:
+    """Offsets between two tokens of a window, ``((2w-1)^2, 2)``: over w-1, times 8, on a signed log scale to base 8."""
+    axis = torch.arange(-(window - 1), window, dtype=torch.float32) / (window - 1) * 8
+    table = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1).flatten(0, 1)
+    return torch.sign(table) * torch.log2(table.abs() + 1) / math.log2(8)
+
+
+def relative_index(window: int) -> Tensor:
+    """Row of the offset table for every pair of tokens of a window, ``(L * L,)``."""
+    axis = torch.arange(window)
+    rows, cols = (grid.flatten() for grid in torch.meshgrid(axis, axis, indexing="ij"))
+    down = rows[:, None] - rows[None, :] + window - 1
+    across = cols[:, None] - cols[None, :] + window - 1
+    return (down * (2 * window - 1) + across).flatten()
+
+
+class WindowAttention(nn.Module):
+    """Cosine attention inside windows, with a learned scale and a relative-position bias per head."""
+
+    no_key_bias: Tensor
+
+    def __init__(self, dim: int, heads: int, window: int, position_hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(dim))
+        self.v_bias = nn.Parameter(torch.zeros(dim))
+        self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10.0)))
+        self.position_bias = RelativePositionBias(window, heads, position_hidden)
+        self.out = nn.Linear(dim, dim)
+        self.register_buffer("no_key_bias", torch.zeros(dim), persistent=False)
+
+    def forward(self, x_BWLC: Tensor, mask_WLL: Tensor | None) -> Tensor:
+        """Attend inside every window.
+
+        Args:
+            x_BWLC: tokens.
+            mask_WLL: added to the logits, the same for every sample; None for nothing.
+        """
+        batch, windows, length, _ = x_BWLC.shape
+        qkv_bias = torch.cat([self.q_bias, self.no_key_bias, self.v_bias])
+        packed = F.linear(x_BWLC, self.qkv.weight, qkv_bias).view(batch * windows, length, 3, self.heads, -1)
+        q, k = (packed[:, :, :2] * self._factors(packed[:, :, :2])).permute(2, 0, 3, 1, 4).unbind(0)
+        v = packed[:, :, 2].transpose(1, 2)
+        bias = self.position_bias()[None]
+        if mask_WLL is not None:
+            # Windows join the heads, so that bias + mask is (1, W * h, L, L) and broadcasts over the samples.
+            bias = (bias + mask_WLL[:, None]).flatten(0, 1)[None]
+            q, k, v = (part.reshape(batch, windows * self.heads, length, -1) for part in (q, k, v))
+        mixed = attend(q, k, v, bias.to(q.dtype)).view(batch, windows, self.heads, length, -1)
+        return self.out(mixed.transpose(2, 3).flatten(3))
+
+    def _factors(self, qk: Tensor) -> Tensor:
+        """What scales queries to the length ``exp(logit_scale)``, at most 100, and keys to length one."""
+        wide = torch.promote_types(qk.dtype, torch.float32)
+        scale_h1 = self.logit_scale[:, 0].to(wide).clamp(max=_MAX_LOGIT_SCALE).exp()
+        squares = qk.to(wide).square().sum(dim=-1, keepdim=True)
+        # A padded token has a key of zero; it stays zero.
+        factors = torch.stack([scale_h1, torch.ones_like(scale_h1)]) * squares.clamp_min(_TINY_SQUARE).rsqrt()
+        return factors.to(qk.dtype)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """softmax(q k^T + bias) v over ``(..., heads, L, d)``.
+
+    On a CPU two batched products beat the fused kernel for windows this small: 1.2 times in training, where that kernel
+    has no gradient for the bias, and 1.8 times in inference.
+    """
+    if q.device.type == "cpu":
+        return torch.softmax(q @ k.transpose(-2, -1) + bias, dim=-1) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+
+
+def shift_mask(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
+    """What keeps tokens apart that a cyclic shift has brought into one window: ``(W, L, L)`` of 0 and -100.
+
+    Args:
+        height: rows of the padded map, a multiple of the window.
+        width: columns of it, likewise.
+        window: side of the window.
+        shift: tokens the map was rolled up and left.
+        device: where the mask shall live.
+    """
+
+    def zone(length: int) -> Tensor:
+        place = torch.arange(length, device=device)
+        return (place >= length - window).long() + (place >= length - shift).long()
+
+    zones = zone(height)[:, None] * 3 + zone(width)[None, :]
+    zones = partition(zones[None, :, :, None], window)[0, :, :, 0]
+    return torch.where(zones[:, None, :] == zones[:, :, None], 0.0, _MASKED)
+
+
+def partition(x_BHWC: Tensor, window: int) -> Tensor:
+    """A map, sides multiples of the window, as windows in raster order: ``(B, W, L, C)``."""
+    batch, height, width, dim = x_BHWC.shape
+    grid = x_BHWC.view(batch, height // window, window, width // window, window, dim)
+    return grid.transpose(2, 3).reshape(batch, -1, window * window, dim)
+
+
+def unpartition(x_BWLC: Tensor, window: int, height: int, width: int) -> Tensor:
+    """The inverse of `partition`: ``(B, height, width, C)``."""
+    batch, _, _, dim = x_BWLC.shape
+    grid = x_BWLC.view(batch, height // window, width // window, window, window, dim)
+    return grid.transpose(2, 3).reshape(batch, height, width, dim)
+
+
+class SwinBlock(nn.Module):
+    """Window attention and MLP, each normalised after it and before its residual."""
+
+    def __init__(self, config: SwinConfig, stage: int, index: int, drop_path: float) -> None:
+        super().__init__()
+        dim, eps = config.dims[stage], config.layer_norm_eps
+        self.window = config.window
+        self.shift = config.window // 2 if index % 2 else 0
+        self.pad_small_map = config.pad_small_map
+        self.attention = WindowAttention(dim, config.num_heads[stage], config.window, config.position_hidden)
+        self.attention_norm = nn.LayerNorm(dim, eps)
+        self.mlp = Mlp(dim, round(dim * config.mlp_ratio))
+        self.mlp_norm = nn.LayerNorm(dim, eps)
+        self.drop_path = DropPath(drop_path)
+        every = config.extra_norm_every
+        has_extra = every > 0 and (index + 1) % every == 0
+        self.extra_norm = nn.LayerNorm(dim, eps) if has_extra else nn.Identity()
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """``(B, H, W, C)`` to the same shape."""
+        # The published order: drop-path first, so that a dropped branch still adds the bias of its norm.
+        x_BHWC = x_BHWC + self.attention_norm(self.drop_path(self._attend(x_BHWC)))
+        x_BHWC = x_BHWC + self.mlp_norm(self.drop_path(self.mlp(x_BHWC)))
+        return self.extra_norm(x_BHWC)
+
+    def _attend(self, x_BHWC: Tensor) -> Tensor:
+        height, width = x_BHWC.shape[1:3]
+        shift = self.shift
+        if min(height, width) == self.window and not self.pad_small_map:
+            shift = 0  # both sides, even if only one of them is as small as the window
+        right, down = -width % self.window, -height % self.window
+        if right or down:
+            x_BHWC = F.pad(x_BHWC, (0, 0, 0, right, 0, down))
+        rows, columns = x_BHWC.shape[1:3]
+        mask = None
+        if shift:
+            x_BHWC = torch.roll(x_BHWC, (-shift, -shift), (1, 2))
+            mask = shift_mask(rows, columns, self.window, shift, x_BHWC.device)
+        x_BHWC = unpartition(self.attention(partition(x_BHWC, self.window), mask), self.window, rows, columns)
+        if shift:
+            x_BHWC = torch.roll(x_BHWC, (shift, shift), (1, 2))
+        return x_BHWC[:, :height, :width]
+
+
+class PatchMerging(nn.Module):
+    """Halve the map and double the width; columns are ordered channel first, then row, then column."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+        self.norm = nn.LayerNorm(2 * dim, eps)
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """``(B, H, W, C)`` to ``(B, ceil(H/2), ceil(W/2), 2C)``; odd maps are zero padded right and bottom."""
+        batch, height, width, dim = x_BHWC.shape
+        if height % 2 or width % 2:
+            x_BHWC = F.pad(x_BHWC, (0, 0, 0, width % 2, 0, height % 2))
+        grid = x_BHWC.view(batch, (height + 1) // 2, 2, (width + 1) // 2, 2, dim)
+        return self.norm(self.reduction(grid.permute(0, 1, 3, 5, 2, 4).flatten(3)))
+
+
+class PatchEmbedding(nn.Module):
+    """Patches of 4 x 4 pixels to tokens; sizes that are no multiple of 4 are zero padded right and bottom."""
+
+    def __init__(self, config: SwinConfig) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(config.in_channels, config.embed_dim, PATCH, PATCH)
+        self.norm = nn.LayerNorm(config.embed_dim, config.layer_norm_eps)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """``(B, bands, H, W)`` to ``(B, ceil(H/4), ceil(W/4), C)``."""
+        right, down = -image_BCHW.shape[3] % PATCH, -image_BCHW.shape[2] % PATCH
+        if right or down:
+            image_BCHW = F.pad(image_BCHW, (0, right, 0, down))
+        return self.norm(self.projection(image_BCHW).permute(0, 2, 3, 1))
+
+
+class Stage(nn.Module):
+    """Patch merging (not in the first stage) and blocks."""
+
+    def __init__(self, config: SwinConfig, stage: int, drop_paths: list[float]) -> None:
+        super().__init__()
+        eps = config.layer_norm_eps
+        self.merge = PatchMerging(config.dims[stage - 1], eps) if stage else nn.Identity()
+        self.blocks = nn.ModuleList(SwinBlock(config, stage, index, rate) for index, rate in enumerate(drop_paths))
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """One map to the next."""
+        x_BHWC = self.merge(x_BHWC)
+        for block in self.blocks:
+            x_BHWC = block(x_BHWC)
+        return x_BHWC
+
+
+class Swin(nn.Module):
+    """The spatial encoder of the high-resolution image."""
+
+    def __init__(self, config: SwinConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_embed = PatchEmbedding(config)
+        drop_paths = rates(config.drop_path, sum(config.depths))
+        ends = [sum(config.depths[: stage + 1]) for stage in range(STAGES)]
+        self.stages = nn.ModuleList(
+            Stage(config, stage, drop_paths[end - depth : end])
+            for stage, (end, depth) in enumerate(zip(ends, config.depths, strict=True))
+        )
+        self.output_norms = nn.ModuleDict(
+            {str(stage): nn.LayerNorm(config.dims[stage], config.layer_norm_eps) for stage in config.out_indices}
+        )
+        initialise(self)
+
+    def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """Encode images.
+
+        Args:
+            image_BCHW: normalised image; sides that are no multiples of 4, 8, 16, 32 px are zero padded to them.
+
+        Returns:
+            One map ``(B, C_i, H / 2**(i+2), W / 2**(i+2))`` per stage of ``out_indices``, normalised; channels last
+            in memory.
+
+        Raises:
+            ConfigError: a map smaller than the window with ``pad_small_map`` off.
+        """
+        maps = self.stage_maps(image_BCHW)
+        return tuple(self.output_norms[str(i)](maps[i]).permute(0, 3, 1, 2) for i in self.config.out_indices)
+
+    def stage_maps(self, image_BCHW: Tensor) -> list[Tensor]:
+        """The maps ``(B, H_i, W_i, C_i)`` of all stages, before the output norms."""
+        self._check(image_BCHW)
+        x_BHWC = self.patch_embed(image_BCHW)
+        maps = []
+        for stage in self.stages:
+            x_BHWC = stage(x_BHWC)
+            maps.append(x_BHWC)
+        return maps
+
+    def _check(self, image_BCHW: Tensor) -> None:
+        config, (_, bands, height, width) = self.config, image_BCHW.shape
+        if bands != config.in_channels:
+            raise InputError(f"the high-resolution encoder reads {config.in_channels} bands; got {bands}")
+        smallest = math.ceil(min(height, width) / (PATCH * 2 ** (STAGES - 1)))
+        if smallest < config.window and not config.pad_small_map:
+            raise ConfigError(
+                f"an image of {height} x {width} px leaves a last map smaller than the window ({config.window}); "
+                f"use at least {PATCH * 2 ** (STAGES - 1) * (config.window - 1) + 1} px, or set pad_small_map"
+            )

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from skysense.model.blocks import Block, DropPath, SelfAttention, rates
+
+
+def test_drop_path_drops_whole_samples_and_keeps_the_mean() -> None:
+    layer = DropPath(0.25)
+    out = layer(torch.ones(4000, 3, 2))
+    assert torch.equal(out, out[:, :1, :1].expand_as(out))
+    assert set(out.unique().tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
+    assert abs(out.mean().item() - 1) < 0.03
+    layer.eval()
+    x = torch.randn(2, 3)
+    assert layer(x) is x
+
+
+def test_rates_grow_linearly() -> None:
+    torch.testing.assert_close(torch.tensor(rates(0.3, 4)), torch.tensor([0.0, 0.1, 0.2, 0.3]))
+    assert rates(0.3, 1) == [0.0]
+
+
+def test_attention_equals_the_one_of_torch() -> None:
+    ours, theirs = SelfAttention(12, 3), nn.MultiheadAttention(12, 3, batch_first=True)
+    theirs.load_state_dict(
+        {
+            "in_proj_weight": ours.qkv.weight,
+            "in_proj_bias": ours.qkv.bias,
+            "out_proj.weight": ours.out.weight,
+            "out_proj.bias": ours.out.bias,
+        }
+    )
+    x = torch.randn(5, 7, 12)
+    torch.testing.assert_close(ours(x), theirs(x, x, x, need_weights=False)[0], rtol=0, atol=1e-6)
+
+
+def test_first_queries_are_those_of_all() -> None:
+    block = Block(12, 3, 4, 0.0, 1e-5)
+    x = torch.randn(5, 7, 12)
+    torch.testing.assert_close(block(x, 2), block(x)[:, :2], rtol=0, atol=1e-6)
+
+
+def test_drop_path_spares_the_attention_branch() -> None:
+    block = Block(12, 3, 4, 0.999, 1e-5)
+    x = torch.randn(50, 7, 12)
+    kept = block(x)
+    expected = x + block.attention(block.attention_norm(x))
+    dropped = (kept - expected).abs().amax((1, 2)) < 1e-6
+    assert dropped.sum() >= 48
