@@ -1,0 +1,1 @@
+"""Learning without labels: views, teacher, granularities, alignment, prototypes, and one explicit loop."""

@@ -1,0 +1,152 @@
+"""From places to what one step needs: global and local views side by side, and who corresponds to whom.
+
+Rows of the global batch: the first view of every place, then the second view of every place. Row i of the student is
+compared with row ``other(i)`` of the teacher: the other view of the same place.
+
+Letters: B places, P pairs, S cells, T time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+
+from skysense.observation import Batch, Sample, collate
+from skysense.pretrain.augment import augment
+from skysense.pretrain.config import ViewConfig
+from skysense.pretrain.views import Look, View, common_cells, cut, draw_views, pair_frames
+from skysense.sensors import MODALITIES, Modality
+
+
+@dataclass
+class FramePairs:
+    """Frames to be compared, as (row, time) in a student's and a teacher's batch; each ``(P,)`` int64."""
+
+    student_row: Tensor
+    student_time: Tensor
+    teacher_row: Tensor
+    teacher_time: Tensor
+
+    def to(self, device: torch.device | str) -> FramePairs:
+        """The same on another device."""
+        return FramePairs(*(tensor.to(device) for tensor in vars(self).values()))
+
+
+@dataclass
+class ViewBatch:
+    """All views of one step.
+
+    Attributes:
+        globals: 2B rows.
+        locals: local crops, crop-major, or None.
+        student_cells, teacher_cells: ``(2B, S)`` index of common cells in either map, in random order.
+        common: ``(2B, S)`` bool, entries that exist.
+        global_pairs, local_pairs: per modality; local crops pair with both global views.
+        places: B.
+    """
+
+    globals: Batch
+    locals: Batch | None
+    student_cells: Tensor
+    teacher_cells: Tensor
+    common: Tensor
+    global_pairs: dict[Modality, FramePairs]
+    local_pairs: dict[Modality, FramePairs]
+    looks: list[list[Look]]
+    places: int
+
+    def other(self) -> Tensor:
+        """``(2B,)`` the teacher's row for each row of the student."""
+        return (torch.arange(2 * self.places, device=self.common.device) + self.places) % (2 * self.places)
+
+    def to(self, device: torch.device | str) -> ViewBatch:
+        """Move everything and apply the colour augmentation there."""
+        moved = ViewBatch(
+            globals=self.globals.to(device),
+            locals=None if self.locals is None else self.locals.to(device),
+            student_cells=self.student_cells.to(device),
+            teacher_cells=self.teacher_cells.to(device),
+            common=self.common.to(device),
+            global_pairs={key: pairs.to(device) for key, pairs in self.global_pairs.items()},
+            local_pairs={key: pairs.to(device) for key, pairs in self.local_pairs.items()},
+            looks=self.looks,
+            places=self.places,
+        )
+        for batch, looks in zip((moved.globals, moved.locals), self.looks, strict=True):
+            if batch is not None and "hr" in batch.frames:
+                frames = batch.frames["hr"]
+                frames.values_BTCHW = augment(frames.values_BTCHW[:, 0], looks)[:, None]
+        return moved
+
+
+def make_batch(samples: Sequence[Sample], rngs: Sequence[Generator], config: ViewConfig) -> ViewBatch:
+    """Draw and cut the views of each place and work out the correspondences.
+
+    Args:
+        samples: whole places, at least one.
+        rngs: one generator per place, so that a place's views do not depend on its neighbours in the batch.
+        config: of the views.
+
+    Raises:
+        InputError: a place smaller than a view, or with nothing observed in a window.
+    """
+    drawn = [draw_views(rng, sample, config) for sample, rng in zip(samples, rngs, strict=True)]
+    views = list(zip(*drawn, strict=True))  # view-major, as the rows of the batches are
+    rows = [(sample, view) for one in views[:2] for sample, view in zip(samples, one, strict=True)]
+    local_rows = [(sample, view) for one in views[2:] for sample, view in zip(samples, one, strict=True)]
+    count = len(samples)
+    cells = [common_cells(rows[i][1], rows[(i + count) % (2 * count)][1]) for i in range(2 * count)]
+    orders = [rng.permutation(len(cells[i][0])) for i, rng in enumerate(rngs)]  # both directions share one order
+    both = [(i, (i + count) % (2 * count)) for i in range(2 * count)]
+    locally = [(i, i % count + half) for i in range(len(local_rows)) for half in (0, count)]
+    student, common = _pad_cells([cells[i][0][orders[i % count]] for i in range(2 * count)])
+    teacher, _ = _pad_cells([cells[i][1][orders[i % count]] for i in range(2 * count)])
+    return ViewBatch(
+        globals=collate([cut(*row) for row in rows]),
+        locals=collate([cut(*row) for row in local_rows]) if local_rows else None,
+        student_cells=student,
+        teacher_cells=teacher,
+        common=common,
+        global_pairs=_frame_pairs(rows, rows, both, config.pair_days),
+        local_pairs=_frame_pairs(local_rows, rows, locally, config.pair_days),
+        looks=[[view.look for _, view in rows], [view.look for _, view in local_rows]],
+        places=count,
+    )
+
+
+def _pad_cells(cells: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    length = max(1, *(len(one) for one in cells))
+    padded, exists = np.zeros((len(cells), length), np.int64), np.zeros((len(cells), length), bool)
+    for row, one in enumerate(cells):
+        padded[row, : len(one)], exists[row, : len(one)] = one, True
+    return torch.from_numpy(padded), torch.from_numpy(exists)
+
+
+Row = tuple[Sample, View]
+
+
+def _frame_pairs(
+    students: Sequence[Row], teachers: Sequence[Row], both: Sequence[tuple[int, int]], days: int
+) -> dict[Modality, FramePairs]:
+    pairs: dict[Modality, FramePairs] = {}
+    for key in MODALITIES:
+        found: list[np.ndarray] = []
+        for student, teacher in both:
+            dates = [_true_dates(row, key) for row in (students[student], teachers[teacher])]
+            if dates[0] is not None and dates[1] is not None:
+                first, second = pair_frames(dates[0], dates[1], days)
+                found.append(np.stack([np.full_like(first, student), first, np.full_like(second, teacher), second]))
+        if found:
+            pairs[key] = FramePairs(*torch.from_numpy(np.concatenate(found, axis=1).astype(np.int64)))
+    return pairs
+
+
+def _true_dates(row: Row, key: Modality) -> np.ndarray | None:
+    sample, view = row
+    frames: Mapping[Modality, np.ndarray] = view.frames
+    return sample.series[key].dates[frames[key]] if key in frames else None

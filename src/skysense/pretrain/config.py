@@ -1,0 +1,165 @@
+"""Every number of a pre-training run, with its source.
+
+``spec`` is the project's specification of the published system; where the paper leaves a number open the default of its
+section 8 is taken and said so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from skysense.errors import ConfigError
+from skysense.geo import WINDOW_CELLS
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewConfig:
+    """How a place becomes two global views and some local crops.
+
+    Attributes:
+        global_cells: side of a global view in 10 m cells; 16 is 512 px of the image (the size that fits the published
+            compute).
+        local_cells: side of a local crop in cells.
+        local_crops: local crops per place; they take part in image terms only.
+        overlap: least share of a side that the two global views have in common, so that the pixel and object terms
+            always have cells to run on.
+        s2_frames: frames drawn per view; the paper samples 20 (spec 3.2).
+        s1_frames: the paper samples 10 (spec 3.2).
+        pair_days: frames of two views pair if they are the same acquisition or the nearest within this many days.
+        date_jitter: dates move by up to this many days (the paper perturbs dates, range unknown; spec 1.4).
+        brightness, contrast, saturation: relative strength of colour jitter on the image (DINO family).
+        grey, blur, solarise: probabilities on the image (DINO family; solarise on the second view only).
+    """
+
+    global_cells: int = 16
+    local_cells: int = 4
+    local_crops: int = 2
+    overlap: float = 0.5
+    s2_frames: int = 20
+    s1_frames: int = 10
+    pair_days: int = 5
+    date_jitter: int = 3
+    brightness: float = 0.3
+    contrast: float = 0.3
+    saturation: float = 0.2
+    grey: float = 0.1
+    blur: float = 0.3
+    solarise: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("global_cells", "local_cells"):
+            cells = getattr(self, name)
+            if cells <= 0 or cells % WINDOW_CELLS:
+                raise ConfigError(f"views.{name} = {cells} must be a positive multiple of {WINDOW_CELLS} cells")
+        if self.local_cells > self.global_cells:
+            raise ConfigError("views.local_cells must not exceed views.global_cells")
+        if not 0 < self.overlap <= 1:
+            raise ConfigError(f"views.overlap = {self.overlap} must lie within 0 (excluded) .. 1")
+        if min(self.s2_frames, self.s1_frames) < 1 or self.local_crops < 0:
+            raise ConfigError("views need at least one frame per series and no negative number of local crops")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """The terms of the objective (spec 4) and what they depend on.
+
+    Attributes:
+        pixel, object, image: switches of the three granularities (weights within L_FGCL; 1 in the paper).
+        alpha: weight of the multi-granularity contrastive part (spec Q8).
+        beta: weight of the cross-modal alignment (spec Q8).
+        head_hidden, head_bottleneck, head_prototypes: DINO head; None takes a size that fits the preset (spec Q4).
+        pixel_cells: cells per view drawn for the pixel term.
+        object_clusters: N_C (spec Q9).
+        sinkhorn_eps, sinkhorn_iterations: Sinkhorn-Knopp of objects and geo-context prototypes; the iterations are
+            also those of the teacher's assignment (spec Q9).
+        student_temperature: of the student's softmax (spec Q4).
+        teacher_temperature, teacher_temperature_start, teacher_warmup: of the teacher's assignment over the head's
+            prototypes, by Sinkhorn-Knopp; it rises over this share of the run (spec Q4).
+        alignment_temperature: start value of the learned temperature (spec Q10).
+        geo_context: learn and use geo-context prototypes (spec 1.6).
+        geo_momentum: EMA momentum of the prototypes (spec Q12).
+        logit_rows: rows of logits held at once.
+    """
+
+    pixel: float = 1.0
+    object: float = 1.0
+    image: float = 1.0
+    alpha: float = 1.0
+    beta: float = 1.0
+    head_hidden: int | None = None
+    head_bottleneck: int | None = None
+    head_prototypes: int | None = None
+    pixel_cells: int = 16
+    object_clusters: int = 8
+    sinkhorn_eps: float = 0.05
+    sinkhorn_iterations: int = 3
+    student_temperature: float = 0.1
+    teacher_temperature: float = 0.07
+    teacher_temperature_start: float = 0.04
+    teacher_warmup: float = 0.3
+    alignment_temperature: float = 0.07
+    geo_context: bool = True
+    geo_momentum: float = 0.99
+    logit_rows: int = 8192
+
+    def __post_init__(self) -> None:
+        if min(self.pixel, self.object, self.image, self.alpha, self.beta) < 0:
+            raise ConfigError("weights of the objective must not be negative")
+        if self.alpha * (self.pixel + self.object + self.image) + self.beta == 0:
+            raise ConfigError("all terms of the objective are switched off")
+        if min(self.student_temperature, self.teacher_temperature, self.teacher_temperature_start) <= 0:
+            raise ConfigError("temperatures must be positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """AdamW with a cosine schedule, and the teacher's momentum (spec Q4, Q11).
+
+    Attributes:
+        learning_rate: peak.
+        final_learning_rate: at the end of the cosine.
+        warmup: share of the run with linear warm-up.
+        weight_decay: on matrices only.
+        clip: largest norm of the gradient.
+        freeze_last_layer: share of the run in which the heads' last layer does not move (DINO: the first epoch).
+        teacher_momentum: start of the teacher's EMA momentum, which goes to 1 by a cosine.
+    """
+
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-6
+    warmup: float = 0.1
+    weight_decay: float = 0.05
+    clip: float = 3.0
+    freeze_last_layer: float = 0.02
+    teacher_momentum: float = 0.996
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """One pre-training run.
+
+    Attributes:
+        preset: model preset, see `skysense.model.config.PRESETS`.
+        seed: of initialisation, order of data and views.
+        steps: optimiser steps.
+        batch_size: places per step.
+        views, objective, optimiser: see there.
+        checkpoint_every: steps between checkpoints.
+        keep: checkpoints kept.
+        watch_every: steps between looks at collapse.
+    """
+
+    preset: str = "tiny"
+    seed: int = 0
+    steps: int = 1000
+    batch_size: int = 16
+    views: ViewConfig = field(default_factory=ViewConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    checkpoint_every: int = 100
+    keep: int = 2
+    watch_every: int = 20
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch_size, self.checkpoint_every, self.keep, self.watch_every) < 1:
+            raise ConfigError("steps, batch_size, checkpoint_every, keep and watch_every must be at least 1")

@@ -1,0 +1,241 @@
+"""Pre-training in one explicit loop: read, look twice, compare, step, follow, remember."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from skysense.data.loader import Memory, Stream
+from skysense.data.places import Places
+from skysense.errors import ConfigError, SkySenseError
+from skysense.files import make_folder, write_json
+from skysense.geo import RegionTable
+from skysense.model.assembly import SkySense
+from skysense.model.config import preset
+from skysense.model.weights import save_model
+from skysense.pretrain.batch import ViewBatch, make_batch
+from skysense.pretrain.config import PretrainConfig
+from skysense.pretrain.journal import Journal
+from skysense.pretrain.objective import Branch, Objective, StepTerms
+from skysense.pretrain.prototypes import update_prototypes
+from skysense.train.checkpoints import Checkpoints
+from skysense.train.optimiser import adamw, follow
+from skysense.train.schedules import cosine, linear_then_flat, warmup_cosine
+
+MODEL_FILE = "model.safetensors"
+MEMORY_BYTES = 2 << 30
+"""Pixels kept decoded between epochs."""
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        model: file of the teacher's weights.
+        steps: made in all.
+        resumed_from: step of the checkpoint the run went on from, 0 for a fresh run.
+        skipped: places that could not be read, with the reason.
+        notes: what a person should know.
+    """
+
+    model: Path
+    steps: int
+    resumed_from: int
+    skipped: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def pretrain(
+    config: PretrainConfig,
+    places: Places,
+    out: str | Path,
+    *,
+    device: torch.device | str | None = None,
+    on_step: Callable[[int, dict[str, float]], None] | None = None,
+) -> Outcome:
+    """Pre-train a model on places, or go on with a run that was cut off.
+
+    Everything random is a function of (seed, epoch, place) or (seed, step), so that a resumed run repeats what the
+    uninterrupted one does, bit for bit on the same machine.
+
+    Args:
+        config: every number of the run.
+        places: what to learn from; labels are not read.
+        out: folder of the run: checkpoints, ``log.jsonl``, TensorBoard events, and at the end ``model.safetensors``.
+        device: a GPU if there is one by default.
+        on_step: called after each step with the step and its values, for a progress bar.
+
+    Raises:
+        InputError: no place, or none that can be read.
+        ConfigError: ``out`` holds a run with another configuration or other places.
+        OutputError: ``out`` cannot be written to; earlier checkpoints stay.
+        SkySenseError: the loss is not finite.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    out = make_folder(out)
+    regions = places.regions if config.objective.geo_context else RegionTable([])
+    run = Run(config, regions, device)
+    checkpoints = Checkpoints(out / "checkpoints", config.keep)
+    state, notes = checkpoints.latest()
+    about = {"config": dataclasses.asdict(config), "places": fingerprint(places)}
+    if state is not None:
+        refuse_other_run(state["about"], about, out)
+        run.restore(state)
+    start = run.step
+    write_json(out / "run.json", about)
+    notes += [f"no geo-context: {reason}" for reason in _without_context(config, places)]
+    stream = open_stream(config, places)
+    with Journal(out, start) as journal:
+        for step, views in stream.run(start, config.steps):
+            began = time.perf_counter()
+            values = run.advance(views)
+            values["seconds"] = time.perf_counter() - began
+            journal.write(step, values)
+            if on_step is not None:
+                on_step(step, values)
+            if run.step % config.checkpoint_every == 0 or run.step == config.steps:
+                checkpoints.save(run.step, run.state() | {"about": about})
+    model = out / MODEL_FILE
+    save_model(model, run.teacher.model)
+    skipped = {places[index].name: message for index, message in stream.failed.items()}
+    return Outcome(model, run.step, start, skipped, notes)
+
+
+class Run:
+    """All that changes while learning: student, teacher, objective, optimiser, step."""
+
+    def __init__(self, config: PretrainConfig, regions: RegionTable, device: torch.device) -> None:
+        self.config, self.device, self.step = config, device, 0
+        torch.manual_seed(config.seed)
+        model = SkySense(preset(config.preset), regions=regions.cells)
+        self.student = Branch(model, config.objective).to(device)
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        self.objective = Objective(self.student, config.objective).to(device)
+        self.learning: Sequence[nn.Module] = (self.student, self.objective)
+        self.optimiser = adamw(self.learning, weight_decay=config.optimiser.weight_decay)
+
+    def advance(self, views: ViewBatch) -> dict[str, float]:
+        """One step; returns what to log.
+
+        Raises:
+            SkySenseError: the loss is not finite.
+        """
+        config, progress = self.config, self.step / self.config.steps
+        settings, numbers = config.optimiser, config.objective
+        torch.manual_seed(config.seed * 1_000_003 + self.step)  # drop-path is the only user
+        views = views.to(self.device)
+        rate = warmup_cosine(
+            settings.learning_rate, settings.final_learning_rate, (self.step + 1) / config.steps, settings.warmup
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        result, seen = self.objective(
+            views,
+            self.student,
+            self.teacher,
+            teacher_temperature=linear_then_flat(
+                numbers.teacher_temperature_start, numbers.teacher_temperature, progress, numbers.teacher_warmup
+            ),
+            watch=self.step % config.watch_every == 0,
+        )
+        if not bool(result.loss.isfinite()):
+            raise SkySenseError(
+                f"the loss of step {self.step} is not finite (places {', '.join(sorted(set(views.globals.names)))}). "
+                "Lower optimiser.learning_rate, or check these places"
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        result.loss.backward()
+        if progress < settings.freeze_last_layer:
+            for head in self.student.heads.values():
+                head.last_layer.grad = None
+        norm = nn.utils.clip_grad_norm_([p for module in self.learning for p in module.parameters()], settings.clip)
+        self.optimiser.step()
+        values = self._values(result) | {"learning_rate": rate, "gradient_norm": float(norm)}
+        if numbers.geo_context and self.student.model.geo is not None:
+            values["geo_entropy"] = update_prototypes(
+                self.student.model.geo,
+                seen.fused_BDhw.detach(),
+                seen.occupied_Bhw,
+                views.globals.region_B,
+                momentum=numbers.geo_momentum,
+                eps=numbers.sinkhorn_eps,
+                iterations=numbers.sinkhorn_iterations,
+            )
+        follow(self.teacher, self.student, cosine(settings.teacher_momentum, 1.0, progress))
+        self.step += 1
+        return values
+
+    def _values(self, result: StepTerms) -> dict[str, float]:
+        terms = {key: float(value) for key, value in result.terms.items()}
+        return {"loss": float(result.loss.detach())} | terms | result.watch
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on: tensors and plain values."""
+        return {
+            "step": self.step,
+            "student": self.student.state_dict(),
+            "teacher": self.teacher.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`."""
+        self.step = int(state["step"])
+        for name in ("student", "teacher", "objective", "optimiser"):
+            getattr(self, name).load_state_dict(state[name])
+
+
+def open_stream(config: PretrainConfig, places: Places) -> Stream[ViewBatch]:
+    """Batches of views by step; decoded places are kept in memory while they fit."""
+    return Stream(
+        Memory(lambda index: places.read_sample(places[index]), MEMORY_BYTES),
+        len(places),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        prepare=partial(make_batch, config=config.views),
+    )
+
+
+def fingerprint(places: Places) -> str:
+    """Hash of the names of the places, in order: the order of data depends on it."""
+    return hashlib.sha256("\n".join(place.name for place in places).encode()).hexdigest()[:16]
+
+
+def refuse_other_run(found: dict[str, Any], wanted: dict[str, Any], out: Path) -> None:
+    """Refuse to go on with a run of another configuration.
+
+    Raises:
+        ConfigError: names every key that differs.
+    """
+
+    def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        items: dict[str, Any] = {}
+        for key, value in tree.items():
+            items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        return items
+
+    old, new = flat(found), flat(wanted)
+    changed = [f"{key}: {old.get(key)} -> {new.get(key)}" for key in sorted(old | new) if old.get(key) != new.get(key)]
+    if changed:
+        raise ConfigError(
+            f"{out} holds a run with other settings ({'; '.join(changed)}). Choose another folder, or the same settings"
+        )
+
+
+def _without_context(config: PretrainConfig, places: Places) -> list[str]:
+    if not config.objective.geo_context:
+        return ["objective.geo_context is off"]
+    nowhere = sum(place.lon is None for place in places)
+    return [f"{nowhere} of {len(places)} places have no position"] if nowhere else []

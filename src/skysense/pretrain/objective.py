@@ -1,0 +1,297 @@
+"""The whole objective of one step: L = alpha * L_MGCL + beta * L_align (specification section 4).
+
+L_MGCL sums pixel, object and image terms over the sources: every modality's frames, and the fused feature. L_align sums
+over pairs of modalities. Geo-context prototypes learn beside it, without gradient.
+
+Letters: N frames, D features, P pairs, S cells, K prototypes, B places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+
+from skysense.model.assembly import Features, SkySense
+from skysense.pretrain import terms
+from skysense.pretrain.batch import ViewBatch
+from skysense.pretrain.config import ObjectiveConfig
+from skysense.pretrain.heads import DinoHead
+from skysense.pretrain.prototypes import share_of_entropy
+from skysense.sensors import MODALITIES
+
+FUSED = "fused"
+
+
+class Branch(nn.Module):
+    """What student and teacher both are: the model and one head per source, shared by the granularities."""
+
+    def __init__(self, model: SkySense, config: ObjectiveConfig) -> None:
+        super().__init__()
+        self.model = model
+        dims = {key: model.config.aligned_dim for key in model.config.modalities} | {FUSED: model.cells_dim}
+        width = model.config.aligned_dim
+        hidden = config.head_hidden or 2 * width  # 5632 for the published width, DINO's 2048 scaled with the preset
+        bottleneck = config.head_bottleneck or max(32, width // 4)
+        prototypes = config.head_prototypes or 4 * width
+        self.heads = nn.ModuleDict({key: DinoHead(dim, hidden, bottleneck, prototypes) for key, dim in dims.items()})
+
+    def head(self, source: str) -> DinoHead:
+        """The head of a source."""
+        head = self.heads[source]
+        assert isinstance(head, DinoHead)
+        return head
+
+
+@dataclass
+class Source:
+    """Frames of one source (a modality or the fused feature) and who is compared with whom."""
+
+    student: Tensor
+    teacher: Tensor
+    student_valid: Tensor
+    teacher_valid: Tensor
+    student_rows: Tensor
+    teacher_rows: Tensor
+    places: Tensor
+    local: Tensor | None = None
+    local_valid: Tensor | None = None
+    local_rows: Tensor | None = None
+    local_teacher_rows: Tensor | None = None
+
+
+@dataclass
+class StepTerms:
+    """What a step yields: the loss, its terms, and looks at collapse."""
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    watch: dict[str, float] = field(default_factory=dict)
+
+
+class Objective(nn.Module):
+    """What learns beside the two branches: projections and temperature of the alignment."""
+
+    def __init__(self, branch: Branch, config: ObjectiveConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = branch.model.config.aligned_dim
+        modalities = branch.model.config.modalities
+        self.projections = nn.ModuleDict(
+            {key: nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width, bias=False)) for key in modalities}
+        )
+        self.log_scale = nn.Parameter(-torch.log(torch.tensor(config.alignment_temperature)))
+
+    def forward(
+        self, views: ViewBatch, student: Branch, teacher: Branch, *, teacher_temperature: float, watch: bool = False
+    ) -> tuple[StepTerms, Features]:
+        """Loss of one step.
+
+        Args:
+            views: from `make_batch`, on the device.
+            student: learns.
+            teacher: its moving average; runs without autograd.
+            teacher_temperature: of this step.
+            watch: also look at collapse.
+
+        Returns:
+            The terms, and the student's features of the global views (for the prototypes).
+        """
+        with torch.no_grad():
+            target = teacher.model(views.globals)
+        seen = student.model(views.globals)
+        local = None if views.locals is None else student.model(views.locals)
+        parts: dict[str, Tensor] = {}
+        looks: dict[str, float] = {}
+        for name, source in sources(views, seen, target, local).items():
+            for granularity, value in self._source_terms(
+                name, source, views, student, teacher, teacher_temperature, looks if watch else None
+            ).items():
+                parts[f"{granularity}/{name}"] = value
+        parts |= self._alignment_terms(views, seen)
+        weights = {"pixel": self.config.pixel, "object": self.config.object, "image": self.config.image}
+        loss = torch.stack(
+            [
+                value
+                * (self.config.beta if key.startswith("align") else self.config.alpha * weights[key.split("/")[0]])
+                for key, value in parts.items()
+            ]
+        ).sum()
+        if watch:
+            looks |= collapse(target)
+        return StepTerms(loss, {key: value.detach() for key, value in parts.items()}, looks), seen
+
+    def _source_terms(
+        self,
+        name: str,
+        source: Source,
+        views: ViewBatch,
+        student: Branch,
+        teacher: Branch,
+        temperature: float,
+        looks: dict[str, float] | None,
+    ) -> dict[str, Tensor]:
+        """Pixel, object and image terms of one source; one call of each head over all their rows."""
+        config = self.config
+        students: dict[str, Tensor] = {}
+        teachers: dict[str, Tensor] = {}
+        if config.pixel or config.object:
+            ours, theirs, mask = _common_features(source, views)
+            if config.pixel:
+                some = mask[:, : config.pixel_cells]
+                students["pixel"] = ours[:, : config.pixel_cells][some]
+                teachers["pixel"] = theirs[:, : config.pixel_cells][some]
+            if config.object:
+                assignment, exists = terms.object_assignment(
+                    theirs, mask, config.object_clusters, eps=config.sinkhorn_eps, iterations=config.sinkhorn_iterations
+                )
+                students["object"] = terms.object_centres(ours, assignment)[exists]
+                teachers["object"] = terms.object_centres(theirs, assignment)[exists]
+                if looks is not None and exists.any():
+                    hard = assignment.argmax(2)[mask].bincount(minlength=assignment.shape[2]).float()
+                    looks[f"cluster_entropy/{name}"] = share_of_entropy(hard)
+        if config.image:
+            students["image"], teachers["image"] = _image_features(source)
+        head = student.head(name)
+        weight = head.weight
+        sizes = [len(rows) for rows in students.values()]
+        vectors = head(torch.cat(list(students.values()))).split(sizes)
+        with torch.no_grad():
+            teacher_weight = teacher.head(name).weight
+            targets = teacher.head(name)(torch.cat(list(teachers.values()))).split(sizes)
+        found = {}
+        for granularity, vector, goal in zip(students, vectors, targets, strict=True):
+            found[granularity] = terms.distillation(
+                vector,
+                goal,
+                weight,
+                teacher_weight,
+                student_temperature=config.student_temperature,
+                teacher_temperature=temperature,
+                iterations=config.sinkhorn_iterations,
+                rows=config.logit_rows,
+            )
+            if looks is not None and len(goal):
+                nearest = (goal @ teacher_weight.T).argmax(-1).bincount(minlength=len(teacher_weight)).float()
+                looks[f"prototype_entropy/{name}_{granularity}"] = share_of_entropy(nearest)
+        return found
+
+    def _alignment_terms(self, views: ViewBatch, seen: Features) -> dict[str, Tensor]:
+        """Symmetric InfoNCE between the image-level features of each pair of modalities, view by view."""
+        if not self.config.beta:
+            return {}
+        scale = self.log_scale.clamp(max=4.6052).exp()  # ln 100, as in CLIP
+        image, there = {}, {}
+        for key, frames in seen.frames.items():
+            pooled = terms.pool(frames.values_NDhw, frames.valid_Nhw)
+            weight = frames.valid_Nhw.flatten(1).any(1).to(pooled.dtype)
+            total = pooled.new_zeros(2 * views.places, pooled.shape[1])
+            count = pooled.new_zeros(2 * views.places)
+            total = total.index_add(0, frames.sample_N, pooled * weight[:, None])
+            count = count.index_add(0, frames.sample_N, weight)
+            image[key] = self.projections[key](total / count.clamp(min=1)[:, None])
+            there[key] = count > 0
+        found = {}
+        for one, two in combinations([key for key in MODALITIES if key in image], 2):
+            halves = [slice(0, views.places), slice(views.places, None)]
+            values = [
+                terms.alignment(image[one][half], image[two][half], there[one][half] & there[two][half], scale)
+                for half in halves
+            ]
+            found[f"align/{one}-{two}"] = torch.stack(values).mean()
+        return found
+
+
+def sources(views: ViewBatch, seen: Features, target: Features, local: Features | None) -> dict[str, Source]:
+    """Every source that both branches saw, with rows resolved to frames."""
+    found: dict[str, Source] = {}
+    for key, pairs in views.global_pairs.items():
+        ours, theirs = seen.frames[key], target.frames[key]
+        source = Source(
+            student=ours.values_NDhw,
+            teacher=theirs.values_NDhw,
+            student_valid=ours.valid_Nhw,
+            teacher_valid=theirs.valid_Nhw,
+            student_rows=_rows(ours.sample_N, ours.time_N, pairs.student_row, pairs.student_time),
+            teacher_rows=_rows(theirs.sample_N, theirs.time_N, pairs.teacher_row, pairs.teacher_time),
+            places=pairs.student_row,
+        )
+        found[key] = source
+        if local is not None and key in local.frames and key in views.local_pairs:
+            crops, pairs = local.frames[key], views.local_pairs[key]
+            source.local, source.local_valid = crops.values_NDhw, crops.valid_Nhw
+            source.local_rows = _rows(crops.sample_N, crops.time_N, pairs.student_row, pairs.student_time)
+            source.local_teacher_rows = _rows(theirs.sample_N, theirs.time_N, pairs.teacher_row, pairs.teacher_time)
+    everyone = torch.arange(2 * views.places, device=views.common.device)
+    fused = Source(
+        student=seen.cells_BDhw,
+        teacher=target.cells_BDhw,
+        student_valid=seen.occupied_Bhw,
+        teacher_valid=target.occupied_Bhw,
+        student_rows=everyone,
+        teacher_rows=views.other(),
+        places=everyone,
+    )
+    if local is not None:
+        count = len(local.occupied_Bhw)
+        rows = torch.arange(count, device=everyone.device)
+        fused.local, fused.local_valid, fused.local_rows = local.cells_BDhw, local.occupied_Bhw, rows.repeat(2)
+        fused.local_teacher_rows = torch.cat([rows % views.places, rows % views.places + views.places])
+    return found | {FUSED: fused}
+
+
+def _rows(sample_N: Tensor, time_N: Tensor, row_P: Tensor, time_P: Tensor) -> Tensor:
+    """Index into the packed frames of (row, time) of the batch."""
+    times = int(torch.maximum(time_N.max(), time_P.max() if len(time_P) else time_N.max())) + 1
+    table = torch.full((int(sample_N.max()) + 1, times), -1, device=sample_N.device)
+    table[sample_N, time_N] = torch.arange(len(sample_N), device=sample_N.device)
+    return table[row_P, time_P]
+
+
+def _common_features(source: Source, views: ViewBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Features ``(P, S, D)`` of the cells both views contain, of student and teacher, and which of them are valid."""
+    ours_cells, theirs_cells = views.student_cells[source.places], views.teacher_cells[source.places]
+    mask = views.common[source.places]
+    mask = mask & source.student_valid.flatten(1)[source.student_rows].gather(1, ours_cells)
+    mask = mask & source.teacher_valid.flatten(1)[source.teacher_rows].gather(1, theirs_cells)
+    ours = terms.gather_cells(source.student, source.student_rows, ours_cells)
+    theirs = terms.gather_cells(source.teacher, source.teacher_rows, theirs_cells)
+    # valid cells first, in the same random order: the first columns are then a sample of what is there
+    order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)
+    index = order[..., None].expand(-1, -1, ours.shape[-1])
+    return ours.gather(1, index), theirs.gather(1, index), mask.gather(1, order)
+
+
+def _image_features(source: Source) -> tuple[Tensor, Tensor]:
+    """Pooled features ``(R, D)`` of corresponding frames: global against global, then local against global."""
+    teacher = terms.pool(source.teacher, source.teacher_valid)
+    there = source.teacher_valid.flatten(1).any(1)
+    ours, theirs = [], []
+    for maps, valid, rows, teacher_rows in (
+        (source.student, source.student_valid, source.student_rows, source.teacher_rows),
+        (source.local, source.local_valid, source.local_rows, source.local_teacher_rows),
+    ):
+        if maps is None or valid is None or rows is None or teacher_rows is None:
+            continue
+        keep = valid.flatten(1).any(1)[rows] & there[teacher_rows]
+        ours.append(terms.pool(maps, valid)[rows[keep]])
+        theirs.append(teacher[teacher_rows[keep]])
+    return torch.cat(ours), torch.cat(theirs)
+
+
+@torch.no_grad()
+def collapse(target: Features) -> dict[str, float]:
+    """How far the teacher's fused cells are from collapse: effective rank and standard deviation per feature."""
+    cells = target.fused_BDhw.permute(0, 2, 3, 1)[target.occupied_Bhw].float()
+    return {"feature_rank": effective_rank(cells), "feature_std": float(cells.std(0).mean()) if len(cells) > 1 else 0.0}
+
+
+def effective_rank(features_ND: Tensor) -> float:
+    """Exp of the entropy of the normalised singular values of the centred features (Roy and Vetterli, 2007)."""
+    if len(features_ND) < 2:
+        return 0.0
+    values = torch.linalg.svdvals(features_ND - features_ND.mean(0))
+    share = values / values.sum().clamp(min=1e-12)
+    return float(torch.exp(-torch.xlogy(share, share).sum()))

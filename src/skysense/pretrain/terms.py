@@ -1,0 +1,129 @@
+"""The terms of the objective as plain functions of features (specification section 4).
+
+Every term runs over what is there and is normalised by it; with nothing there it is zero.
+
+Letters: N frames, D features, P pairs of frames, S cells, K prototypes or clusters, R rows, B samples.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from skysense.pretrain.sinkhorn import sinkhorn
+
+
+def gather_cells(maps_NDhw: Tensor, rows_P: Tensor, cells_PS: Tensor) -> Tensor:
+    """Features ``(P, S, D)`` of chosen cells of chosen frames.
+
+    Args:
+        maps_NDhw: feature maps.
+        rows_P: which map.
+        cells_PS: row-major cell index within the map.
+    """
+    _, dim, height, width = maps_NDhw.shape
+    tokens = maps_NDhw.flatten(2).transpose(1, 2).reshape(-1, dim)
+    index = rows_P[:, None] * (height * width) + cells_PS
+    return tokens.index_select(0, index.flatten()).view(*cells_PS.shape, dim)
+
+
+def pool(maps_NDhw: Tensor, valid_Nhw: Tensor) -> Tensor:
+    """Mean over the valid cells, ``(N, D)``; zero where none is valid."""
+    weight = valid_Nhw.to(maps_NDhw.dtype)
+    return torch.einsum("ndhw,nhw->nd", maps_NDhw, weight) / weight.sum((1, 2)).clamp(min=1)[:, None]
+
+
+def object_assignment(
+    teacher_PSD: Tensor, mask_PS: Tensor, clusters: int, *, eps: float, iterations: int
+) -> tuple[Tensor, Tensor]:
+    """Cluster the teacher's cells of each image into ``clusters`` objects, once, by Sinkhorn-Knopp.
+
+    The first ``clusters`` masked-in cells of an image are the seeds (the cells come in random order); similarity is
+    the cosine. The same assignment pools the student's features, so that centre k is the same ground in both.
+
+    Args:
+        teacher_PSD: the teacher's features of the cells that both views contain.
+        mask_PS: bool, cells that exist and are valid in both views.
+        clusters: N_C.
+        eps: of Sinkhorn-Knopp.
+        iterations: of Sinkhorn-Knopp.
+
+    Returns:
+        Assignment ``(P, S, K)`` and bool ``(P, K)``: clusters that exist (an image with fewer cells has fewer).
+    """
+    clusters = min(clusters, mask_PS.shape[1])
+    seeds = (~mask_PS).to(torch.uint8).argsort(dim=1, stable=True)[:, :clusters]
+    exists = mask_PS.gather(1, seeds)
+    unit = F.normalize(teacher_PSD, dim=-1)
+    centres = unit.gather(1, seeds[..., None].expand(-1, -1, unit.shape[-1]))
+    scores = unit @ centres.transpose(1, 2)
+    return sinkhorn(scores, eps=eps, iterations=iterations, points_GN=mask_PS, clusters_GK=exists), exists
+
+
+def object_centres(features_PSD: Tensor, assignment_PSK: Tensor) -> Tensor:
+    """Weighted means ``(P, K, D)`` of the cells assigned to each object."""
+    weight = assignment_PSK.sum(1).clamp(min=torch.finfo(assignment_PSK.dtype).tiny)
+    return assignment_PSK.transpose(1, 2) @ features_PSD / weight[..., None]
+
+
+def distillation(
+    student_RE: Tensor,
+    teacher_RE: Tensor,
+    student_weight_KE: Tensor,
+    teacher_weight_KE: Tensor,
+    *,
+    student_temperature: float,
+    teacher_temperature: float,
+    iterations: int,
+    rows: int,
+) -> Tensor:
+    """L_CL: cross entropy of the student's distribution over prototypes under the teacher's, mean over rows.
+
+    ``-sum_k q_k log softmax(s W_s^T / T_s)_k``, with q the teacher's Sinkhorn-Knopp assignment of ``t W_t^T / T_t``:
+    it uses all prototypes equally, so there is no centre to keep and nothing to collapse to, however small the batch.
+    ``rows`` rows are assigned together; with more, their logits are made again in the backward pass, so that memory
+    does not grow with rows x K.
+
+    Args:
+        student_RE: unit bottleneck vectors.
+        teacher_RE: those of the corresponding rows.
+        student_weight_KE: unit prototypes.
+        teacher_weight_KE: the teacher's.
+        student_temperature: of the student's softmax.
+        teacher_temperature: of the teacher's assignment.
+        iterations: of Sinkhorn-Knopp.
+        rows: largest number of rows at once.
+    """
+    if not len(student_RE):
+        return student_RE.sum()
+
+    def part(student: Tensor, teacher: Tensor) -> Tensor:
+        scores = (teacher @ teacher_weight_KE.T)[None]
+        target = sinkhorn(scores, eps=teacher_temperature, iterations=iterations)[0]
+        return -(target * (student @ student_weight_KE.T / student_temperature).log_softmax(-1)).sum()
+
+    if len(student_RE) <= rows:
+        total = part(student_RE, teacher_RE)
+    else:
+        pieces = zip(student_RE.split(rows), teacher_RE.split(rows), strict=True)
+        total = torch.stack([checkpoint(part, *piece, use_reentrant=False) for piece in pieces]).sum()
+    return total / len(student_RE)
+
+
+def alignment(first_BE: Tensor, second_BE: Tensor, both_B: Tensor, scale: Tensor) -> Tensor:
+    """L_MMCL: symmetric InfoNCE between two modalities of the same places (specification Q10).
+
+    Args:
+        first_BE: image-level features of one modality, any length.
+        second_BE: of the other.
+        both_B: bool, places that have both; fewer than two give zero, since there is nothing to tell apart.
+        scale: inverse temperature.
+    """
+    first, second = F.normalize(first_BE[both_B], dim=-1), F.normalize(second_BE[both_B], dim=-1)
+    if len(first) < 2:
+        return (first.sum() + second.sum()) * 0
+    logits = scale * first @ second.T
+    target = torch.arange(len(first), device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2

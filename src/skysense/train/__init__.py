@@ -1,0 +1,1 @@
+"""What training loops share: schedules, optimiser groups, moving averages, checkpoints."""

@@ -1,0 +1,43 @@
+"""AdamW with weight decay on matrices only, and the teacher's moving average."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def adamw(modules: Sequence[nn.Module], *, weight_decay: float) -> torch.optim.AdamW:
+    """Fused AdamW (7-9 times the speed of a loop, on a CPU too).
+
+    Biases, norms, tokens, position embeddings and the date table are not decayed: everything that is not a weight
+    matrix or a kernel.
+
+    Args:
+        modules: whose parameters are optimised.
+        weight_decay: on the rest.
+    """
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for module in modules:
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                matrix = parameter.ndim >= 2 and name.rpartition(".")[2] in ("weight", "last_layer", "in_proj_weight")
+                (decayed if matrix else free).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, fused=True)
+
+
+@torch.no_grad()
+def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """Teacher <- momentum * teacher + (1 - momentum) * student on parameters; buffers are copied."""
+    theirs: list[Tensor] = list(teacher.parameters())
+    ours = [parameter.detach() for parameter in student.parameters()]
+    torch._foreach_lerp_(theirs, ours, 1 - momentum)
+    _copy(teacher.buffers(), student.buffers())
+
+
+def _copy(targets: Iterable[Tensor], values: Iterable[Tensor]) -> None:
+    for target, value in zip(targets, values, strict=True):
+        target.copy_(value)

@@ -1,0 +1,217 @@
+"""The loop itself: a run that is killed and goes on ends like one that was left alone; bad input; refusals."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from skysense.data.earth import simulate
+from skysense.data.loader import Stream, permutation
+from skysense.data.places import Places
+from skysense.errors import ConfigError, InputError, OutputError, SkySenseError
+from skysense.model.weights import load_model
+from skysense.pretrain.config import ObjectiveConfig, OptimiserConfig, PretrainConfig, ViewConfig
+from skysense.pretrain.journal import read
+from skysense.pretrain.loop import pretrain
+from skysense.train.checkpoints import Checkpoints, load
+
+SMALL = PretrainConfig(
+    steps=6,
+    batch_size=2,
+    views=ViewConfig(global_cells=4, local_crops=1, s2_frames=2, s1_frames=1),
+    objective=ObjectiveConfig(pixel_cells=4, object_clusters=2),
+    checkpoint_every=2,
+    watch_every=2,
+)
+
+
+@pytest.fixture(scope="module")
+def earth(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("earth")
+    simulate(folder, regions=2, places_per_region=3, footprint_cells=8, split={"train": 1.0})
+    return folder
+
+
+def final(run: Path) -> dict[str, object]:
+    return load(run / "checkpoints" / "step-00000006.pt")
+
+
+def equal(a: object, b: object) -> bool:
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))  # type: ignore[arg-type]
+    return a == b
+
+
+def test_a_run_learns_writes_and_resumes_bit_for_bit(earth: Path, tmp_path: Path) -> None:
+    whole = pretrain(SMALL, Places(earth), tmp_path / "whole", device="cpu")
+    assert whole.resumed_from == 0
+    assert whole.steps == 6
+
+    class Stop(Exception):
+        pass
+
+    def stop_after(last: int) -> Callable[[int, dict[str, float]], None]:
+        def on_step(step: int, _: dict[str, float]) -> None:
+            if step == last:
+                raise Stop
+
+        return on_step
+
+    for last in (2, 4):
+        with pytest.raises(Stop):
+            pretrain(SMALL, Places(earth), tmp_path / "parts", device="cpu", on_step=stop_after(last))
+    rest = pretrain(SMALL, Places(earth), tmp_path / "parts", device="cpu")
+    assert rest.resumed_from == 4
+    assert equal(final(tmp_path / "whole"), final(tmp_path / "parts"))
+    rows = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in read(tmp_path / n / "log.jsonl")]
+        for n in ("whole", "parts")
+    ]
+    assert rows[0] == rows[1]
+    assert [row["step"] for row in rows[0]] == list(range(6))
+    before = torch.cat([p.flatten() for p in load_model(whole.model).parameters()])
+    again = torch.cat([p.flatten() for p in load_model(rest.model).parameters()])
+    assert torch.equal(before, again)
+    assert load_model(whole.model).geo.initialised.any()
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[3])
+from skysense.data.places import Places
+from skysense.pretrain.loop import pretrain
+from test_loop import SMALL
+pretrain(SMALL, Places(sys.argv[1]), sys.argv[2], device="cpu")
+"""
+
+
+@pytest.mark.long
+def test_killed_at_random_moments_it_ends_bit_identical(earth: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SCRIPT, str(earth)]
+    here = str(Path(__file__).parent)
+    subprocess.run([*command, str(tmp_path / "whole"), here], check=True)
+    random.seed(4)
+    kills = 0
+    for attempt in range(12):
+        child = subprocess.Popen([*command, str(tmp_path / "killed"), here])
+        first = tmp_path / "killed" / "log.jsonl"
+        seen = len(read(first)) if first.exists() else 0
+        deadline = time.monotonic() + 120
+        while child.poll() is None and time.monotonic() < deadline:  # let it get somewhere first, then any moment
+            if first.exists() and len(read(first)) != seen:
+                time.sleep(random.uniform(0, 0.6))
+                break
+            time.sleep(0.02)
+        if child.poll() is None and attempt < 11:
+            child.send_signal(signal.SIGKILL)
+            kills += 1
+            child.wait()
+        elif child.wait() == 0:
+            break
+    assert child.returncode == 0
+    assert kills >= 1
+    assert equal(final(tmp_path / "whole"), final(tmp_path / "killed"))
+
+
+def test_another_configuration_is_refused_by_name(earth: Path, tmp_path: Path) -> None:
+    pretrain(PretrainConfig(**(vars(SMALL) | {"steps": 1})), Places(earth), tmp_path, device="cpu")
+    with pytest.raises(ConfigError, match=r"config\.batch_size: 2 -> 3"):
+        pretrain(PretrainConfig(**(vars(SMALL) | {"steps": 1, "batch_size": 3})), Places(earth), tmp_path, device="cpu")
+
+
+def test_a_corrupt_latest_checkpoint_falls_back_and_says_so(earth: Path, tmp_path: Path) -> None:
+    pretrain(SMALL, Places(earth), tmp_path, device="cpu")
+    newest = tmp_path / "checkpoints" / "step-00000006.pt"
+    whole = final(tmp_path)
+    newest.write_bytes(newest.read_bytes()[:1000])
+    outcome = pretrain(SMALL, Places(earth), tmp_path, device="cpu")
+    assert outcome.resumed_from == 4
+    assert any("step-00000006.pt" in note for note in outcome.notes)
+    assert equal(whole, final(tmp_path))
+
+
+def test_one_corrupt_place_is_skipped_counted_and_listed(earth: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(earth, tmp_path / "earth")
+    bad = next(iter(sorted(path for path in (tmp_path / "earth").iterdir() if path.is_dir())))
+    (bad / "hr.tif").write_bytes(b"II*\0 not an image")
+    outcome = pretrain(SMALL, Places(tmp_path / "earth"), tmp_path / "run", device="cpu")
+    assert list(outcome.skipped) == [bad.name]
+    assert "hr.tif" in outcome.skipped[bad.name]
+    assert outcome.steps == 6
+
+
+def test_a_full_disk_while_saving_keeps_earlier_checkpoints(tmp_path: Path) -> None:
+    """The system refuses files over a limit in the middle of a real save, as a full disk does."""
+    script = """
+import resource, signal, sys, torch
+from skysense.errors import OutputError
+from skysense.train.checkpoints import Checkpoints
+checkpoints = Checkpoints(sys.argv[1], keep=2)
+checkpoints.save(1, {"step": 1})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    checkpoints.save(2, {"weights": torch.zeros(1_000_000)})
+except OutputError as error:
+    print("OUTPUT", error)
+"""
+    result = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "OUTPUT" in result.stdout
+    assert "step-00000002.pt: could not be written" in result.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
+    assert Checkpoints(tmp_path, keep=2).latest()[0] == {"step": 1}
+
+
+def test_no_permission_to_write_is_said(earth: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file"):
+        pretrain(SMALL, Places(earth), tmp_path / "file" / "run", device="cpu")
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_places(earth: Path, tmp_path: Path) -> None:
+    wild = PretrainConfig(**(vars(SMALL) | {"optimiser": OptimiserConfig(learning_rate=1e30, clip=1e30)}))
+    with pytest.raises(SkySenseError, match=r"loss of step \d is not finite \(places "):
+        pretrain(wild, Places(earth), tmp_path, device="cpu")
+
+
+def test_order_is_a_permutation_that_every_place_shares_in() -> None:
+    read_indices: list[int] = []
+
+    def read_one(index: int):
+        read_indices.append(index)
+        raise InputError(f"place {index}")
+
+    stream = Stream(read_one, 7, batch_size=3, seed=5, prepare=lambda samples, rngs: len(samples))
+    first = [stream.indices(step)[1].tolist() for step in range(2)]
+    assert sorted(first[0] + first[1]) == sorted(permutation(5, 0, 7)[:6].tolist())
+    assert stream.indices(2)[0] == 1
+    with pytest.raises(InputError, match="none of the 3 places of step 0"):
+        stream.batch(0)
+    assert read_indices == first[0]
+    assert not np.array_equal(permutation(5, 0, 7), permutation(5, 1, 7))
+    with pytest.raises(InputError, match="no place"):
+        Stream(read_one, 0, batch_size=3, seed=5, prepare=lambda samples, rngs: 0)
+
+
+def test_the_log_survives_a_line_cut_off_by_a_kill(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text(json.dumps({"step": 0, "loss": 1.5}) + '\n{"step": 1, "lo')
+    assert read(tmp_path / "log.jsonl") == [{"step": 0, "loss": 1.5}]
+    (tmp_path / "log.jsonl").write_text('{"step": 0\n{"step": 1}\n')
+    with pytest.raises(InputError, match="line 1"):
+        read(tmp_path / "log.jsonl")

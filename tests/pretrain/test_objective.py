@@ -1,0 +1,196 @@
+"""The whole objective, plumbing included, against plain loops over places, frames and cells in float64."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from skysense.data.earth import simulate_place
+from skysense.model.assembly import Features, SkySense
+from skysense.model.config import preset
+from skysense.pretrain import terms
+from skysense.pretrain.batch import FramePairs, ViewBatch, make_batch
+from skysense.pretrain.config import ObjectiveConfig, ViewConfig
+from skysense.pretrain.objective import Branch, Objective, effective_rank
+from skysense.pretrain.prototypes import update_prototypes
+from skysense.pretrain.sinkhorn import sinkhorn
+
+VIEWS = ViewConfig(global_cells=4, local_crops=1, s2_frames=3, s1_frames=2)
+CONFIG = ObjectiveConfig(
+    pixel_cells=5, object_clusters=3, head_hidden=16, head_bottleneck=8, head_prototypes=12, logit_rows=64
+)
+TEMPERATURE = 0.05
+
+
+@pytest.fixture(scope="module")
+def step() -> tuple[ViewBatch, Branch, Branch, Objective]:
+    torch.manual_seed(0)
+    samples = [simulate_place(0, index, footprint_cells=8).sample for index in range(3)]
+    samples[1] = samples[1].only(["hr", "s2"])  # one place without Sentinel-1
+    views = make_batch(samples, [np.random.default_rng(n) for n in range(3)], VIEWS).to("cpu")
+    student = Branch(SkySense(preset("tiny")), CONFIG).double()
+    teacher = copy.deepcopy(student)
+    for parameter in teacher.parameters():
+        parameter.data.add_(0.01 * torch.randn_like(parameter))
+    return views, student, teacher, Objective(student, CONFIG).double()
+
+
+def cross_entropy(student: Branch, teacher: Branch, name: str, ours: list[Tensor], theirs: list[Tensor]) -> float:
+    """Mean over rows; the teacher assigns ``logit_rows`` rows at a time."""
+    head, goal = student.head(name), teacher.head(name)
+    total = 0.0
+    for start in range(0, len(ours), CONFIG.logit_rows):
+        part = slice(start, start + CONFIG.logit_rows)
+        scores = torch.stack([goal(t[None])[0] @ goal.weight.T for t in theirs[part]])
+        targets = sinkhorn(scores[None], eps=TEMPERATURE, iterations=CONFIG.sinkhorn_iterations)[0]
+        for s, target in zip(ours[part], targets, strict=True):
+            seen = torch.log_softmax(head(s[None])[0] @ head.weight.T / CONFIG.student_temperature, -1)
+            total -= float((target * seen).sum())
+    return total / len(ours)
+
+
+def frame(features: Features, name: str, row: int, time: int) -> tuple[Tensor, Tensor]:
+    if name == "fused":
+        return features.cells_BDhw[row], features.occupied_Bhw[row]
+    one = features.frames[name]
+    index = next(n for n in range(len(one.sample_N)) if int(one.sample_N[n]) == row and int(one.time_N[n]) == time)
+    return one.values_NDhw[index], one.valid_Nhw[index]
+
+
+def mean_cell(maps: Tensor, valid: Tensor) -> Tensor:
+    return torch.stack([maps[:, r, c] for r in range(maps.shape[1]) for c in range(maps.shape[2]) if valid[r, c]]).mean(
+        0
+    )
+
+
+def pairs_of(views: ViewBatch, name: str, local: bool) -> list[tuple[int, int, int, int]]:
+    places = views.places
+    if name == "fused":
+        if local:
+            rows = range(places)
+            return [(i, 0, i, 0) for i in rows] + [(i, 0, i + places, 0) for i in rows]
+        return [(i, 0, (i + places) % (2 * places), 0) for i in range(2 * places)]
+    pairs: FramePairs = (views.local_pairs if local else views.global_pairs)[name]
+    columns = (pairs.student_row, pairs.student_time, pairs.teacher_row, pairs.teacher_time)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def slow_terms(views: ViewBatch, student: Branch, teacher: Branch, name: str) -> dict[str, float]:
+    seen, target, local = student.model(views.globals), teacher.model(views.globals), student.model(views.locals)
+    rows: dict[str, tuple[list[Tensor], list[Tensor]]] = {key: ([], []) for key in ("pixel", "object", "image")}
+    for s_row, s_time, t_row, t_time in pairs_of(views, name, local=False):
+        (ours, ours_valid), (theirs, theirs_valid) = (
+            frame(seen, name, s_row, s_time),
+            frame(target, name, t_row, t_time),
+        )
+        cells = []
+        for position in range(views.common.shape[1]):
+            if views.common[s_row, position]:
+                a, b = int(views.student_cells[s_row, position]), int(views.teacher_cells[s_row, position])
+                if ours_valid.flatten()[a] and theirs_valid.flatten()[b]:
+                    cells.append((ours.flatten(1)[:, a], theirs.flatten(1)[:, b]))
+        for s, t in cells[: CONFIG.pixel_cells]:
+            rows["pixel"][0].append(s)
+            rows["pixel"][1].append(t)
+        if cells:
+            s_cells, t_cells = (torch.stack(part)[None] for part in zip(*cells, strict=True))
+            there = torch.ones(1, len(cells), dtype=torch.bool)
+            assignment, exists = terms.object_assignment(t_cells, there, 3, eps=0.05, iterations=3)
+            rows["object"][0].extend(terms.object_centres(s_cells, assignment)[exists])
+            rows["object"][1].extend(terms.object_centres(t_cells, assignment)[exists])
+        if ours_valid.any() and theirs_valid.any():
+            rows["image"][0].append(mean_cell(ours, ours_valid))
+            rows["image"][1].append(mean_cell(theirs, theirs_valid))
+    for s_row, s_time, t_row, t_time in pairs_of(views, name, local=True):
+        (ours, ours_valid), (theirs, theirs_valid) = (
+            frame(local, name, s_row, s_time),
+            frame(target, name, t_row, t_time),
+        )
+        if ours_valid.any() and theirs_valid.any():
+            rows["image"][0].append(mean_cell(ours, ours_valid))
+            rows["image"][1].append(mean_cell(theirs, theirs_valid))
+    return {key: cross_entropy(student, teacher, name, *pair) for key, pair in rows.items()}
+
+
+@pytest.mark.parametrize("name", ["hr", "s2", "s1", "fused"])
+def test_terms_of_a_source(step: tuple[ViewBatch, Branch, Branch, Objective], name: str) -> None:
+    views, student, teacher, objective = step
+    with torch.no_grad():
+        result, _ = objective(views, student, teacher, teacher_temperature=TEMPERATURE)
+        expected = slow_terms(views, student, teacher, name)
+    for key, value in expected.items():
+        assert float(result.terms[f"{key}/{name}"]) == pytest.approx(value, abs=1e-9), key
+
+
+def test_alignment_terms_and_the_sum(step: tuple[ViewBatch, Branch, Branch, Objective]) -> None:
+    views, student, teacher, objective = step
+    with torch.no_grad():
+        result, seen = objective(views, student, teacher, teacher_temperature=TEMPERATURE)
+    assert float(result.loss) == pytest.approx(sum(float(value) for value in result.terms.values()), abs=1e-9)
+    one, two = "s2", "s1"
+    halves = []
+    for half in (0, 1):
+        logits = []
+        vectors: dict[str, list[Tensor]] = {one: [], two: []}
+        for row in (3 * half, 3 * half + 2):  # the place between them has no Sentinel-1
+            for key in (one, two):
+                frames = seen.frames[key]
+                pooled = [
+                    mean_cell(frames.values_NDhw[n], frames.valid_Nhw[n])
+                    for n in range(len(frames.sample_N))
+                    if int(frames.sample_N[n]) == row
+                ]
+                projected = objective.projections[key](torch.stack(pooled).mean(0))
+                vectors[key].append(projected / projected.norm())
+        logits = torch.stack(vectors[one]) @ torch.stack(vectors[two]).T / CONFIG.alignment_temperature
+        loss = [-float(grid.log_softmax(1)[i, i]) for grid in (logits, logits.T) for i in range(2)]
+        halves.append(sum(loss) / 4)
+    assert float(result.terms["align/s2-s1"]) == pytest.approx(sum(halves) / 2, abs=1e-7)
+
+
+def test_gradient_reaches_the_student_and_not_the_teacher(step: tuple[ViewBatch, Branch, Branch, Objective]) -> None:
+    views, student, teacher, objective = step
+    teacher = copy.deepcopy(teacher).requires_grad_(False)
+    objective = copy.deepcopy(objective)
+    result, _ = objective(views, student, teacher, teacher_temperature=TEMPERATURE)
+    result.loss.backward()
+    without = [name for name, p in student.named_parameters() if p.grad is None]
+    assert not without
+    assert float(student.model.dates.table.grad.abs().sum()) > 0
+    assert all(p.grad is None for p in teacher.parameters())
+    student.zero_grad()
+
+
+def test_prototypes_move_only_where_a_region_was_seen() -> None:
+    torch.manual_seed(1)
+    model = SkySense(preset("tiny"), regions=[3, 5, 9])
+    geo = model.geo
+    assert geo is not None
+    before = geo.prototypes.clone()
+    fused, occupied = torch.randn(3, 96, 4, 4), torch.ones(3, 4, 4, dtype=torch.bool)
+    update_prototypes(geo, fused, occupied, torch.tensor([1, -1, 1]), momentum=0.9, eps=0.05, iterations=3)
+    assert geo.initialised.tolist() == [False, True, False]
+    assert torch.equal(geo.prototypes[[0, 2]], before[[0, 2]])
+    first = geo.prototypes[1].clone()
+    update_prototypes(geo, fused[:1], occupied[:1], torch.tensor([1]), momentum=0.9, eps=0.05, iterations=3)
+    cells = fused[0].flatten(1).T
+    similarity = torch.nn.functional.cosine_similarity(cells[:, None], first[None], dim=-1)
+    weight = torch.exp((similarity - similarity.max()) / 0.05).double()
+    for _ in range(3):
+        weight = weight / weight.sum(0, keepdim=True)  # 16 cells for 16 prototypes
+        weight = weight / weight.sum(1, keepdim=True)
+    means = (weight.T @ cells.double()) / weight.sum(0)[:, None]
+    assert torch.allclose(geo.prototypes[1].double(), 0.9 * first.double() + 0.1 * means, atol=1e-5)
+
+
+def test_effective_rank_counts_directions() -> None:
+    flat = torch.randn(200, 1) @ torch.randn(1, 10)
+    assert effective_rank(flat) == pytest.approx(1.0, abs=1e-3)
+    axes = torch.cat([torch.eye(4), -torch.eye(4)])
+    assert effective_rank(torch.nn.functional.pad(axes, (0, 6))) == pytest.approx(4.0, abs=1e-3)
+    assert math.isclose(effective_rank(torch.zeros(5, 3)), 1.0) or effective_rank(torch.zeros(5, 3)) < 1.1
