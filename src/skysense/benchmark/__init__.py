@@ -1,0 +1,1 @@
+"""Tables that compare methods: same places, same protocol, intervals over places."""

@@ -1,0 +1,116 @@
+"""One model beside what it has to beat: random weights, raw pixels, chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from skysense.data.places import Places
+from skysense.errors import InputError
+from skysense.model.assembly import SkySense
+from skysense.observation import Sample
+from skysense.probes.features import FrozenFeatures, extract
+from skysense.probes.protocol import Method, Results, run
+from skysense.probes.raw import extract_raw
+from skysense.probes.targets import outer_folds, read_targets, tasks_of
+from skysense.sensors import Modality
+
+PRETRAINED = "pre-trained + linear"
+PRETRAINED_KNN = "pre-trained + kNN"
+RANDOM = "random weights + linear"
+RANDOM_KNN = "random weights + kNN"
+RAW_LINEAR = "raw pixels + linear"
+RAW_FOREST = "raw pixels + random forest"
+CHANCE = "majority"
+METHODS = (PRETRAINED, PRETRAINED_KNN, RANDOM, RANDOM_KNN, RAW_LINEAR, RAW_FOREST, CHANCE)
+"""In the order in which tables show them."""
+
+COMPARISONS = ((PRETRAINED, RANDOM), (PRETRAINED_KNN, RANDOM_KNN), (PRETRAINED, RAW_LINEAR), (PRETRAINED, RAW_FOREST))
+"""Paired differences that every table shows."""
+
+FRAMES: Mapping[Modality, int] = {"s2": 20, "s1": 10}
+"""Most frames a model sees of a place: as many as the paper's samples have (specification 1.3)."""
+
+Progress = Callable[..., None]
+"""``progress(done, in_all, words)``."""
+
+
+def probe_model(model: SkySense, places: Places, *, seed: int = 0, progress: Progress | None = None) -> Results:
+    """Probe a model on every label of a folder of places.
+
+    Args:
+        model: on the device to run on.
+        places: with labels; split as they say, or by cross-validation.
+        seed: of the random weights and of the heads.
+        progress: called after each place and each probe.
+
+    Returns:
+        Values with intervals, and the differences of `COMPARISONS`.
+
+    Raises:
+        InputError: no labels, or places that cannot be read.
+    """
+    tasks = tasks_of(places)
+    if not tasks:
+        raise InputError("has no labels to probe", file=places.root)
+    masks = any(task.kind == "mask" for task in tasks)
+    features = model_features(model, places, seed, cells=masks, progress=progress)
+    raw = extract_raw(places, cells=masks, progress=_with_words(progress, "raw pixels"))
+    methods = [*model_methods(features, seed), *raw_methods(raw, (seed,))]
+    count = len(tasks) * len(methods)
+    done = iter(range(count))
+
+    def tell(words: str) -> None:
+        if progress is not None:
+            progress(next(done), count, words)
+
+    results = run([read_targets(places, task) for task in tasks], methods, outer_folds(list(places)), progress=tell)
+    for a, b in COMPARISONS:
+        results.compare(a, b)
+    return results
+
+
+def random_twin(model: SkySense, seed: int) -> SkySense:
+    """The same architecture with random weights, on the same device; its prototypes give no context."""
+    regions = [] if model.geo is None else model.geo.region_cells.tolist()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        twin = SkySense(model.config, regions=regions)
+    return twin.to(next(model.parameters()).device).eval()
+
+
+def model_features(
+    model: SkySense, places: Places | Sequence[Sample], seed: int, *, cells: bool, progress: Progress | None = None
+) -> dict[str, FrozenFeatures]:
+    """Features of a model ("pre-trained") and of its random twin ("random weights")."""
+    models = {"pre-trained": model, "random weights": random_twin(model, seed)}
+    return {
+        name: extract(one, places, frames=FRAMES, cells=cells, progress=_with_words(progress, f"features, {name}"))
+        for name, one in models.items()
+    }
+
+
+def model_methods(features: Mapping[str, FrozenFeatures], seed: int) -> list[Method]:
+    """The methods on `model_features`, under one seed."""
+    trained, random = {seed: features["pre-trained"]}, {seed: features["random weights"]}
+    return [
+        Method(PRETRAINED, "linear", trained),
+        Method(PRETRAINED_KNN, "knn", trained),
+        Method(RANDOM, "linear", random),
+        Method(RANDOM_KNN, "knn", random),
+    ]
+
+
+def raw_methods(raw: FrozenFeatures, seeds: Sequence[int]) -> list[Method]:
+    """The baselines on raw statistics; only the forest depends on a seed."""
+    first = {seeds[0]: raw}
+    return [
+        Method(RAW_LINEAR, "linear", first),
+        Method(RAW_FOREST, "forest", dict.fromkeys(seeds, raw)),
+        Method(CHANCE, "majority", first),
+    ]
+
+
+def _with_words(progress: Progress | None, words: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(done, total, words)

@@ -1,0 +1,248 @@
+"""Findings as Markdown for the documentation, JSON for programs and one HTML page for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from skysense.benchmark.probe import FRAMES
+from skysense.data.places import Places
+from skysense.files import write_json, write_text
+from skysense.model.assembly import SkySense
+from skysense.model.weights import load_model
+from skysense.pretrain.journal import FILE as JOURNAL
+from skysense.pretrain.journal import read as read_journal
+from skysense.probes.features import FrozenFeatures, extract
+from skysense.probes.table import Table, markdown
+from skysense.report import Report, loss_curves, pca_colours, picture_sheet, prototypes_in_use
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TITLE = "What pre-training is worth"
+TERMS = ("pixel", "object", "image", "align")
+"""First parts of the names that terms of the objective have in the journal."""
+SHOWN = 5
+"""Rows of the picture sheet."""
+
+PROTOCOL = (
+    "The weights are frozen. A logistic regression (or the ten nearest neighbours, or a random forest) is fitted on "
+    "labelled places and tested on other places; its strength is chosen on training places alone. Values are in "
+    "percent, averaged over seeds. Intervals are 95 % bootstrap intervals that resample test places, never cells. A "
+    "difference is computed on the same resampled places for both methods; it is beyond chance if its interval "
+    "excludes zero. The intervals do not contain what another set of seeds would change."
+)
+METRICS = (
+    "Accuracy counts places. mAP is the mean over classes of the average precision. Place recall is the recall of each "
+    "class that a place has, averaged over its classes and then over places. Macro F1 averages the F1 of every class. "
+    "Cell tasks draw up to 25 cells of a class from a place; n is the number of test places."
+)
+CONTEXT = (
+    "The probe learns crops in one half of the regions and names them in the other half, which holds the same types of "
+    "region. Wheat, maize and soybean are ambiguous: what is wheat by its curve in one type is maize in another. "
+    "Imagery and prototypes of the tested regions were seen in pre-training, their labels never. The control with "
+    "wrong prototypes gives each place those of a random region of another type, in learning and in testing."
+)
+REAL = (
+    "The same frozen models, pre-trained on simulated places only, on small real data sets: evidence that the path "
+    "works on real pixels, not a ranking. Places are cross-validated; neighbours within 10 km stay together. The "
+    "interval of a few places is too narrow rather than too wide."
+)
+QUARTERED = "WorldCereal has one place only: its four quarters are tested in turn, and their interval means little."
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything the pages show.
+
+    Attributes:
+        simulated: methods on the simulated Earth.
+        context: the geo-context protocol.
+        real: by title, methods on real pixels.
+        facts: of the run.
+    """
+
+    simulated: Table
+    context: Table
+    real: Mapping[str, Table]
+    facts: Mapping[str, Any]
+
+
+def write_findings(out: Path, findings: Findings, places: Places, run: Path) -> Path:
+    """Write ``evidence.json``, ``evidence.md`` and ``report.html``.
+
+    Args:
+        out: folder.
+        findings: what was found.
+        places: of the simulated Earth, for the pictures.
+        run: folder of the pre-training run whose curves and features are shown.
+
+    Returns:
+        The HTML page.
+
+    Raises:
+        OutputError: no space, no permission.
+    """
+    content = {
+        "simulated": findings.simulated.to_json(),
+        "context": findings.context.to_json(),
+        "real": {title: table.to_json() for title, table in findings.real.items()},
+        "facts": dict(findings.facts),
+    }
+    write_json(out / "evidence.json", content)
+    write_text(out / "evidence.md", as_markdown(findings))
+    report = Report(TITLE, simulated=True)
+    _write_tables(report, findings)
+    _show(report, places, run)
+    report.write(out / "report.html")
+    return out / "report.html"
+
+
+def as_markdown(findings: Findings) -> str:
+    """The page for the documentation."""
+    lines = [
+        f"# {TITLE}",
+        "",
+        "**Simulated data** unless a table says otherwise: made-up imagery of a made-up Earth.",
+        "",
+    ]
+    lines += ["```", *commands(bool(findings.real)), "```", ""]
+    lines += [f"- {name}: {value}" for name, value in findings.facts.items()]
+    lines += ["", PROTOCOL]
+    for title, words, tables in _sections(findings):
+        lines += ["", f"## {title}", "", words]
+        for name, table in tables:
+            lines += ["", f"### {name}", "", markdown(*table.grid()).rstrip()]
+        lines += ["", "### Differences", ""]
+        lines += [f"- {sentence}" for sentence in verdicts([table for _, table in tables])]
+        lines += ["", markdown(*_differences([table for _, table in tables])).rstrip()]
+    return "\n".join(lines) + "\n"
+
+
+def commands(real: bool) -> list[str]:
+    """What to type to make the tables again."""
+    plain = "skysense evidence --out runs/evidence"
+    convert = "python examples/kit_to_places.py runs/kit --data KIT"
+    return [convert, f"{plain} --kit_places runs/kit"] if real else [plain]
+
+
+def verdicts(tables: Sequence[Table]) -> list[str]:
+    """One sentence per compared pair: on which tasks the first is ahead, behind, or neither, by the main metric."""
+    by_pair: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for table in tables:
+        for one in table.main_metrics().differences:
+            side = "neither" if not one.excludes_zero else "ahead" if one.value > 0 else "behind"
+            by_pair.setdefault((one.a, one.b), {}).setdefault(side, []).append(one.task)
+    sentences = []
+    for (a, b), sides in by_pair.items():
+        parts = [
+            f"{words} on {', '.join(sides[side])}"
+            for side, words in (("ahead", "ahead"), ("behind", "behind"), ("neither", "no difference beyond chance"))
+            if side in sides
+        ]
+        sentences.append(f"{a}, compared with {b}: {'; '.join(parts)}.")
+    return sentences
+
+
+def _sections(findings: Findings) -> Iterator[tuple[str, str, list[tuple[str, Table]]]]:
+    """Title, explanation and one table per task."""
+    simulated, context = findings.simulated, findings.context
+    yield (
+        "Frozen features on the simulated Earth",
+        METRICS,
+        [(task, simulated.of_task(task)) for task in simulated.tasks],
+    )
+    tables = [(task, context.of_task(task)) for task in context.tasks]
+    yield "Geo-context: crops in regions without labels (simulated)", CONTEXT, tables
+    if findings.real:
+        words = f"{REAL} {QUARTERED}" if any(title.startswith("WorldCereal") for title in findings.real) else REAL
+        yield "Frozen features on real pixels", words, list(findings.real.items())
+
+
+def _differences(tables: Sequence[Table]) -> tuple[list[str], list[list[str]]]:
+    joined = Table()
+    for table in tables:
+        joined.extend(table.main_metrics())
+    return joined.difference_grid()
+
+
+def _write_tables(report: Report, findings: Findings) -> None:
+    report.facts(findings.facts)
+    report.paragraph(PROTOCOL)
+    report.commands("\n".join(commands(bool(findings.real))))
+    for title, words, tables in _sections(findings):
+        report.heading(title)
+        if words:
+            report.paragraph(words)
+        for name, table in tables:
+            report.table(*table.grid(), caption=name)
+        for sentence in verdicts([table for _, table in tables]):
+            report.paragraph(sentence)
+        report.table(*_differences([table for _, table in tables]), caption="Differences, by the main metric of a task")
+
+
+def _show(report: Report, places: Places, run: Path) -> None:
+    """Curves, prototypes and pictures of one seed."""
+    report.heading("One of the pre-training runs")
+    rows = read_journal(run / JOURNAL)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    terms = [name for name in names if name == "loss" or name.split("/")[0] in TERMS]
+    watched = [name for name in names if name not in (*terms, "step", "seconds", "learning_rate")]
+    report.figure(loss_curves(rows, terms), alt="Terms of the objective over the steps", caption="The objective")
+    report.figure(loss_curves(rows, watched), alt="Signs of collapse over the steps", caption="Signs of collapse")
+    model = load_model(run / "model.safetensors").eval()
+    chosen = places.select(split="test")
+    features = extract(model, chosen, frames=FRAMES)
+    if model.geo is not None:
+        report.figure(
+            prototypes_in_use(prototype_use(model, chosen, features)),
+            alt="How often each prototype of a region is the nearest to a cell",
+            caption="Prototypes: how often each is the nearest to a cell of its region, all regions side by side",
+        )
+    report.figure(
+        _sheet(chosen, features),
+        alt="Images with the principal components of their features and the two places with the most similar features",
+        caption="Places that were not pre-trained on: image, features (three principal components), nearest places",
+    )
+
+
+def prototype_use(model: SkySense, places: Places, features: FrozenFeatures) -> NDArray[np.int64]:
+    """How many cells each prototype is the nearest to (by cosine), all regions of the model side by side."""
+    assert model.geo is not None
+    regions, count, _ = model.geo.prototypes.shape
+    directions = torch.nn.functional.normalize(model.geo.prototypes.float(), dim=-1).cpu().numpy()
+    use_RP = np.zeros((regions, count), np.int64)
+    for place, cells, mask in zip(places, features.cells_Dhw, features.occupied_hw, strict=True):
+        slot = places.regions.slot(place.lon, place.lat)
+        if slot is not None and mask.any():
+            nearest = (directions[slot] @ cells[: features.fused][:, mask]).argmax(axis=0)
+            use_RP[slot] += np.bincount(nearest, minlength=count)
+    return use_RP.ravel()
+
+
+def _sheet(places: Places, features: FrozenFeatures) -> Figure:
+    """Image, colours of the features, and the two nearest places by cosine of the pooled feature."""
+    pooled = features.pooled_ND[:, : features.fused]
+    pooled = pooled - pooled.mean(axis=0)
+    pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
+    cosine = pooled @ pooled.T
+    np.fill_diagonal(cosine, -np.inf)
+    rows, names = [], []
+    colours = pca_colours([cells[: features.fused] for cells in features.cells_Dhw], features.occupied_hw)
+    for index in np.linspace(0, len(places) - 1, min(SHOWN, len(places))).round().astype(int).tolist():
+        near = np.argsort(-cosine[index])[:2].tolist()
+        rows.append([_image(places, index), colours[index], *(_image(places, at) for at in near)])
+        names.append(str(places[index].labels.get("scene", places[index].name)))
+    return picture_sheet(rows, ["image", "features", "nearest", "second nearest"], names)
+
+
+def _image(places: Places, index: int) -> NDArray[np.uint8]:
+    """The high-resolution image at a quarter of its resolution."""
+    values = places.read_sample(places[index], ["hr"]).series["hr"].values[0]
+    return np.ascontiguousarray(values[:, ::4, ::4].transpose(1, 2, 0))
