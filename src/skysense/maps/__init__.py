@@ -1,0 +1,1 @@
+"""Maps: a whole scene in, a georeferenced raster of features out."""
