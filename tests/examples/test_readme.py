@@ -1,0 +1,73 @@
+"""The README keeps its word: its example runs, its commands exist, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from skysense.cli import build_parser
+from skysense.model.assembly import Features
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(page.relative_to(ROOT).as_posix() for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
+
+
+def blocks(language: str) -> list[str]:
+    """Fenced blocks of the README in one language ("" for those that name none)."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.S | re.M)
+    return [text for name, text in fenced if name == language]
+
+
+def test_the_readme_shows_the_example_file() -> None:
+    source = (ROOT / "examples" / "three_sensors.py").read_text("utf-8")
+    docstring, code = source.split("\n\n", 1)
+    assert docstring.startswith('"""')
+    assert blocks("python") == [code]
+
+
+def test_the_example_fuses_three_sensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    names: dict[str, Any] = {}
+    exec(compile(blocks("python")[0], "README.md", "exec"), names)
+    everything: Features = names["everything"]
+    radar_only: Features = names["radar_only"]
+    assert set(everything.frames) == {"hr", "s2", "s1"}
+    assert set(radar_only.frames) == {"s1"}
+    frames = sum(len(series.dates) for sample in names["samples"] for series in sample.series.values())
+    assert sum(len(part.values_NDhw) for part in everything.frames.values()) == frames
+    assert everything.cells_BDhw.shape == (2, names["model"].cells_dim, 8, 8)
+    assert everything.cells_BDhw.isfinite().all()
+    # Leaving sensors out changes what is fused, not what the remaining sensor sees.
+    torch.testing.assert_close(radar_only.frames["s1"].values_NDhw, everything.frames["s1"].values_NDhw)
+    assert (radar_only.fused_BDhw - everything.fused_BDhw).abs().mean() > 1e-3
+
+
+def test_the_commands_of_the_readme_are_understood() -> None:
+    lines = [line for block in blocks("") for line in block.splitlines() if line.startswith("skysense ")]
+    verbs = [build_parser().parse_args(shlex.split(line)[1:]).verb for line in lines]
+    assert verbs == ["simulate", "places", "pretrain", "probe", "embed"]
+
+
+def test_the_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    named = {*re.findall(r"\bmake ([a-z-]+)", "".join(page_text(page) for page in PAGES))}
+    assert {"demo", "test", "setup", "lint", "test-all", "evidence", "bench"} <= named
+    assert named <= set(re.findall(r"^([a-z-]+):", makefile, re.M))
+
+
+def page_text(page: str) -> str:
+    """Code of a page, in blocks or between back-ticks: prose such as "make sure" is no command."""
+    return "\n".join(re.findall(r"```.*?```|`[^`\n]+`", (ROOT / page).read_text("utf-8"), re.S))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text("utf-8"))
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (ROOT / page).parent.joinpath(link).exists()] == []

@@ -1,0 +1,70 @@
+"""The command line: every verb parses, what it prints is for people, errors come without a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from skysense.cli import PARSERS, VERBS, _config, build_parser, main
+from skysense.demo import DEMO
+from skysense.pretrain.config import PretrainConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_every_verb_has_a_parser_and_an_action() -> None:
+    assert PARSERS.keys() == VERBS.keys()
+
+
+def test_simulate_check_and_pretrain_and_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    earth, run = str(tmp_path / "earth"), str(tmp_path / "run")
+    assert main(["simulate", earth, "--regions", "2", "--places_per_region", "2", "--footprint_cells", "4"]) == 0
+    assert main(["places", "check", earth]) == 0
+    assert "4 of 4 places are good" in capsys.readouterr().out
+    settings = [
+        "--views.global_cells",
+        "4",
+        "--views.s2_frames",
+        "1",
+        "--views.s1_frames",
+        "1",
+        "--views.local_crops",
+        "0",
+    ]
+    settings += ["--steps", "2", "--batch_size", "2", "--split", "all", "--device", "cpu"]
+    assert main(["pretrain", earth, "--out", run, *settings]) == 0
+    assert "2 steps made" in capsys.readouterr().out
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+    assert main(["pretrain", earth, "--out", run, *settings]) == 0
+    assert "went on from step 2" in capsys.readouterr().out
+    assert main(["pretrain", earth, "--out", run, *settings, "--seed", "5"]) == 2
+    assert "config.seed: 0 -> 5" in capsys.readouterr().err.replace("\n", "")
+
+
+def test_a_bad_place_is_listed_and_the_status_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    earth = tmp_path / "earth"
+    assert main(["simulate", str(earth), "--regions", "1", "--places_per_region", "2", "--footprint_cells", "4"]) == 0
+    bad = next(path for path in sorted(earth.iterdir()) if path.is_dir())
+    (bad / "s2.nc").write_bytes(b"CDF\x05 cut off")
+    assert main(["places", "check", str(earth)]) == 1
+    printed = capsys.readouterr().out
+    assert "1 of 2 places are good" in printed
+    assert "s2.nc" in printed
+
+
+def test_errors_are_one_message_without_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["places", "check", str(tmp_path / "nowhere")]) == 2
+    error = capsys.readouterr().err
+    assert "is not a folder" in error
+    assert "Traceback" not in error
+
+
+def test_the_configuration_file_of_the_demo_is_the_demo() -> None:
+    file = ROOT / "configs" / "pretrain" / "tiny.yaml"
+    options = build_parser().parse_args(["pretrain", "data", "--config", str(file), "--out", "run"])
+    assert _config(options["pretrain"]) == DEMO
+
+
+def test_defaults_are_those_of_the_configuration() -> None:
+    assert _config(build_parser().parse_args(["pretrain", "data", "--out", "run"])["pretrain"]) == PretrainConfig()
