@@ -22,8 +22,8 @@ class UpSamplingHead(nn.Module):
         super().__init__()
         self.scale = scale
         self.projection = nn.Linear(in_dim, out_dim * scale**2)
-        # All cells of a patch begin with the same weights (ICNR, Aitken et al. 2017). With weights of their own the
-        # place of a cell within its patch would be the loudest thing in every feature, a chequerboard to unlearn first.
+        # All cells of a patch begin with the same weights (ICNR, Aitken et al. 2017). With weights of their own
+        # the features begin as a chequerboard of places within the patch.
         shared = nn.init.kaiming_normal_(torch.empty(out_dim, in_dim), nonlinearity="relu")
         with torch.no_grad():
             self.projection.weight.copy_(shared.repeat_interleave(scale**2, dim=0))

@@ -82,7 +82,7 @@ def distillation(
     """L_CL: cross entropy of the student's distribution over prototypes under the teacher's, mean over rows.
 
     ``-sum_k q_k log softmax(s W_s^T / T_s)_k``, with q the teacher's Sinkhorn-Knopp assignment of ``t W_t^T / T_t``:
-    it uses all prototypes equally, so there is no centre to keep and nothing to collapse to, however small the batch.
+    it spreads the rows evenly over the prototypes, so there is no centre to keep.
     ``rows`` rows are assigned together; with more, their logits are made again in the backward pass, so that memory
     does not grow with rows x K.
 
