@@ -61,13 +61,22 @@ def test_the_order_of_tokens_does_not_matter_and_kept_tokens_do() -> None:
     assert model(tokens, keep=7).shape == (4, 7, 12)
 
 
-def test_date_table_is_zero_at_first_and_for_no_date() -> None:
+def test_date_table_gives_nothing_without_a_date_and_learns_the_days_it_was_asked_for() -> None:
     table = DateTable(3)
-    assert not table(torch.tensor([0, 200, 364])).any()
-    torch.nn.init.normal_(table.table)
     ours = table(torch.tensor([-1, 0, 364]))
     assert not ours[0].any()
     assert torch.equal(ours[1:], table.table[0, [0, 364]])
     ours.sum().backward()
     assert table.table.grad is not None
     assert table.table.grad[0].any(1).nonzero().flatten().tolist() == [0, 364]
+
+
+def test_dates_begin_as_a_circle_of_days() -> None:
+    """Neighbours begin alike, also over New Year; seasons begin apart; all of it is small beside what frames show."""
+    torch.manual_seed(0)
+    days = DateTable(256).table.detach()[0]
+    similarity = torch.nn.functional.normalize(days, dim=-1) @ torch.nn.functional.normalize(days, dim=-1).T
+    assert float(similarity[0, 364]) > 0.99
+    assert float(similarity.diagonal(1).min()) > 0.99
+    assert float(similarity.diagonal(90).max()) < 0.5
+    assert 0.1 < float(days.std()) < 0.3

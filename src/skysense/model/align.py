@@ -22,12 +22,7 @@ class UpSamplingHead(nn.Module):
         super().__init__()
         self.scale = scale
         self.projection = nn.Linear(in_dim, out_dim * scale**2)
-        # All cells of a patch begin with the same weights (ICNR, Aitken et al. 2017). With weights of their own
-        # the features begin as a chequerboard of places within the patch.
-        shared = nn.init.kaiming_normal_(torch.empty(out_dim, in_dim), nonlinearity="relu")
-        with torch.no_grad():
-            self.projection.weight.copy_(shared.repeat_interleave(scale**2, dim=0))
-        nn.init.zeros_(self.projection.bias)
+        begin_cells_apart(self.projection, scale**2)
 
     def forward(self, features_NDhw: Tensor) -> Tensor:
         """``(N, D, h, w)`` to ``(N, C, h * scale, w * scale)``, channels last in memory."""
@@ -36,3 +31,29 @@ class UpSamplingHead(nn.Module):
         blocks = self.projection(features_NDhw.permute(0, 2, 3, 1)).view(frames, height, width, -1, scale, scale)
         cells = blocks.permute(0, 1, 4, 2, 5, 3).reshape(frames, height * scale, width * scale, -1)
         return cells.permute(0, 3, 1, 2)
+
+
+def begin_cells_apart(projection: nn.Linear, cells: int) -> None:
+    """Let cell i of a patch begin as a projection of slice i of the encoder's width, the same for all cells.
+
+    `ViT` begins with pixel i of a patch in slice i: features begin at the resolution of the pixels, and a teacher has
+    something to say about single cells from the first step on. With independent weights per cell the features begin as
+    a chequerboard of places within the patch; with shared ones (ICNR) all cells of a patch begin equal.
+
+    Args:
+        projection: to ``out_dim * cells``, in the order of the pixel shuffle. Narrower than ``cells``, it begins with
+            weights that the cells share.
+        cells: of a patch.
+    """
+    in_dim = projection.in_features
+    slot = in_dim // cells
+    nn.init.zeros_(projection.bias)
+    weight_OcD = projection.weight.detach().unflatten(0, (-1, cells))
+    if slot == 0:
+        shared = torch.empty_like(weight_OcD[:, 0]).normal_(std=in_dim**-0.5)
+        weight_OcD.copy_(shared[:, None])
+        return
+    shared = torch.empty_like(weight_OcD[:, 0, :slot]).normal_(std=slot**-0.5)
+    weight_OcD.zero_()
+    for cell in range(cells):
+        weight_OcD[:, cell, cell * slot : (cell + 1) * slot] = shared

@@ -5,6 +5,7 @@ Letters: S sequences, L tokens of a sequence, D width.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -111,3 +112,19 @@ def initialise(module: nn.Module) -> None:
             nn.init.trunc_normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+RESIDUAL_START = 0.1
+
+
+@torch.no_grad()
+def begin_residuals_small(blocks: nn.ModuleList) -> None:
+    """Let blocks begin near the identity: the last layer of each branch is scaled by a tenth.
+
+    What LayerScale begins with at moderate depths (Touvron et al. 2021), without its parameters. Random branches of
+    full size bury what the patches show.
+    """
+    for block in blocks:
+        assert isinstance(block, Block)
+        block.attention.out.weight.mul_(RESIDUAL_START)
+        block.mlp.down.weight.mul_(RESIDUAL_START)

@@ -5,6 +5,8 @@ Letters: S sequences (one per cell), N tokens of a sequence, C width of aligned 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -12,13 +14,23 @@ from skysense.model.blocks import initialise, stack
 from skysense.model.config import FusionConfig
 from skysense.observation import DAYS
 
+_MOST_PERIODS = 3
+_WAVE_HEIGHT = 0.3  # a fifth of the size of what it is added to: dates must not drown what the frames show
+
 
 class DateTable(nn.Module):
-    """One learned embedding per day of the year, zero at first."""
+    """One learned embedding per day of the year.
+
+    It begins as smooth waves of one to three periods a year with random phases, so that the days of a crop's growth can
+    be told apart from the first step on: a teacher passes on only what its features hold, and dates that begin at zero,
+    as in the released code, are found too late by short runs.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.zeros(1, DAYS, dim))
+        periods = torch.randint(1, 1 + _MOST_PERIODS, (dim,))
+        turn = torch.arange(DAYS)[:, None] * periods / DAYS + torch.rand(dim)
+        self.table = nn.Parameter(_WAVE_HEIGHT * torch.cos(2 * math.pi * turn)[None])
 
     def forward(self, day_N: Tensor) -> Tensor:
         """Embeddings ``(N, C)`` of days 0 .. 364; zero for -1 (no date)."""

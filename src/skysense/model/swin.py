@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skysense.errors import ConfigError, InputError
-from skysense.model.blocks import DropPath, Mlp, initialise, rates
+from skysense.model.blocks import RESIDUAL_START, DropPath, Mlp, initialise, rates
 from skysense.model.config import STAGES, SwinConfig
 
 PATCH = 4
@@ -295,6 +295,23 @@ class Swin(nn.Module):
             {str(stage): nn.LayerNorm(config.dims[stage], config.layer_norm_eps) for stage in config.out_indices}
         )
         initialise(self)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Keep the brightness of patches, and let blocks begin as the identity.
+
+        The norm after the patch embedding takes away how bright a patch is unless the embedding has biases; those of
+        `torch.nn.Conv2d` are what the released code begins with. Norms after the branches begin at zero, as the
+        authors of Swin V2 do: at one, window means and random features bury what single cells show.
+        """
+        projection = self.patch_embed.projection
+        assert projection.bias is not None
+        bound = projection.weight[0].numel() ** -0.5
+        nn.init.uniform_(projection.bias, -bound, bound)
+        for module in self.modules():
+            if isinstance(module, SwinBlock):
+                nn.init.constant_(module.attention_norm.weight, RESIDUAL_START)
+                nn.init.constant_(module.mlp_norm.weight, RESIDUAL_START)
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Encode images.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skysense.errors import InputError
-from skysense.model.blocks import initialise, stack
+from skysense.model.blocks import begin_residuals_small, initialise, stack
 from skysense.model.config import ViTConfig
 
 
@@ -30,6 +30,8 @@ class ViT(nn.Module):
         )
         nn.init.trunc_normal_(self.position, std=0.02)
         initialise(self)
+        begin_residuals_small(self.blocks)
+        begin_pixels_apart(self.patch_embed)
 
     def forward(self, frames_NCHW: Tensor) -> tuple[Tensor, ...]:
         """Encode frames.
@@ -74,3 +76,21 @@ class ViT(nn.Module):
         grid = grid.unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)
         grid = F.interpolate(grid, size=(height, width), mode="bicubic", align_corners=False)
         return torch.cat([cls, grid.flatten(2).transpose(1, 2)], dim=1)
+
+
+@torch.no_grad()
+def begin_pixels_apart(patch_embed: nn.Conv2d) -> None:
+    """Let pixel i of a patch begin in slice i of the width, by one random orthogonal projection of its bands.
+
+    Any random projection of all pixels together begins by mixing them, and what single cells show has to be found
+    again. `UpSamplingHead` begins by reading the slices. A width of less than one per pixel stays as it is.
+    """
+    width, bands, height, across = patch_embed.weight.shape
+    slot = width // (height * across)
+    if slot == 0:
+        return
+    shared = nn.init.orthogonal_(torch.empty(slot, bands))
+    patch_embed.weight[: slot * height * across] = 0
+    for pixel in range(height * across):
+        rows = slice(pixel * slot, (pixel + 1) * slot)
+        patch_embed.weight[rows, :, pixel // across, pixel % across] = shared
