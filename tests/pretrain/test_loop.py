@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from skysense.data.earth import simulate
+from skysense.data.joined import JoinedPlaces
 from skysense.data.loader import Stream, permutation
 from skysense.data.places import Places
 from skysense.errors import ConfigError, InputError, OutputError, SkySenseError
@@ -154,6 +156,20 @@ def test_one_corrupt_place_is_skipped_counted_and_listed(earth: Path, tmp_path: 
     assert list(outcome.skipped) == [bad.name]
     assert "hr.tif" in outcome.skipped[bad.name]
     assert outcome.steps == 6
+
+
+def test_folders_are_joined_and_places_smaller_than_a_view_are_skipped_and_listed(earth: Path, tmp_path: Path) -> None:
+    simulate(tmp_path / "small", regions=1, places_per_region=2, footprint_cells=4, seed=1)
+    both = JoinedPlaces([Places(tmp_path / "small"), Places(earth)])
+    config = replace(SMALL, steps=8, views=replace(SMALL.views, global_cells=8))
+    outcome = pretrain(config, both, tmp_path / "run", device="cpu")
+    assert outcome.steps == 8
+    assert list(outcome.skipped) and set(outcome.skipped) == {both[0].name, both[1].name}
+    assert "is 4 x 4 cells, smaller than a view of 8 x 8" in outcome.skipped[both[0].name]
+    known = load_model(outcome.model).geo
+    assert known is not None and tuple(known.region_cells.tolist()) == both.regions.cells
+    with pytest.raises(InputError, match=r"none of the 2 places of step 0 can be read.*smaller than a view"):
+        pretrain(config, Places(tmp_path / "small"), tmp_path / "none", device="cpu")
 
 
 def test_a_full_disk_while_saving_keeps_earlier_checkpoints(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 
 import numpy as np
@@ -194,3 +195,22 @@ def test_effective_rank_counts_directions() -> None:
     axes = torch.cat([torch.eye(4), -torch.eye(4)])
     assert effective_rank(torch.nn.functional.pad(axes, (0, 6))) == pytest.approx(4.0, abs=1e-3)
     assert math.isclose(effective_rank(torch.zeros(5, 3)), 1.0) or effective_rank(torch.zeros(5, 3)) < 1.1
+
+
+def test_a_step_assigns_along_with_what_the_last_left(
+    step: tuple[ViewBatch, Branch, Branch, Objective],
+) -> None:
+    views, student, teacher, _ = step
+    plain = Objective(student, CONFIG).double()
+    remembering = Objective(student, dataclasses.replace(CONFIG, memory_rows=20)).double()
+    with torch.no_grad():
+        expected = plain(views, student, teacher, teacher_temperature=TEMPERATURE)[0]
+        first, second = (
+            remembering(views, student, teacher, teacher_temperature=TEMPERATURE)[0].terms["pixel/fused"]
+            for _ in range(2)
+        )
+    assert torch.equal(first, expected.terms["pixel/fused"])
+    assert abs(float(second) - float(first)) > 1e-6
+    kept = remembering.memories["fused_pixel"].known()
+    assert kept.shape == (20, 8)
+    torch.testing.assert_close(kept.norm(dim=1), torch.ones(20, dtype=torch.float64))

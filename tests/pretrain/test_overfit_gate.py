@@ -25,7 +25,7 @@ from skysense.pretrain.objective import effective_rank
 from skysense.pretrain.views import cut, draw_views
 
 CONFIG = PretrainConfig(
-    steps=80,
+    steps=320,
     batch_size=16,
     views=ViewConfig(global_cells=4, local_crops=1, s2_frames=4, s1_frames=2),
     objective=DEMO.objective,
@@ -60,19 +60,14 @@ def probe(model: SkySense, places: Places) -> tuple[float, float]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("footprint", "gain", "mark"),
-    [
-        (4, 0.0, 0.95),  # views differ in frames, dates, flips and colours: the gate
-        (8, 0.1, 0.65),  # they also show other ground of the place, so that no feature can know it all
-    ],
-)
-def test_sixteen_places_are_overfit_without_collapse(tmp_path: Path, footprint: int, gain: float, mark: float) -> None:
-    simulate(tmp_path / "earth", regions=4, places_per_region=4, footprint_cells=footprint, split={"train": 1.0})
+def test_sixteen_places_are_overfit_without_collapse(tmp_path: Path) -> None:
+    """Views show other ground of a place, on other dates; random weights do not know it again (0.75 was seen)."""
+    simulate(tmp_path / "earth", regions=4, places_per_region=4, footprint_cells=8, split={"train": 1.0})
     places = Places(tmp_path / "earth")
     torch.manual_seed(0)
     before, _ = probe(SkySense(preset("tiny")), places)
     outcome = pretrain(CONFIG, places, tmp_path / "run", device="cpu")
     after, rank = probe(load_model(outcome.model), places)
-    assert after >= max(mark, before + gain)
+    assert before < 0.85
+    assert after >= 0.95
     assert rank >= preset("tiny").fusion.dim / 4

@@ -71,6 +71,20 @@ def test_distillation(rows: int) -> None:
     torch.autograd.gradcheck(lambda s: terms.distillation(s, teacher, ws, wt, rows=rows, **TEMPERATURES), student)
 
 
+def test_earlier_vectors_share_in_the_assignment_and_are_not_compared() -> None:
+    student, teacher, memory = unit(7, 5, seed=1), unit(7, 5, seed=2), unit(6, 5, seed=21)
+    ws, wt = unit(3, 5, seed=3), unit(3, 5, seed=4)
+    value = terms.distillation(student, teacher, ws, wt, rows=100, memory_ME=memory, **TEMPERATURES)
+    goals = slow_sinkhorn(torch.cat([teacher, memory]) @ wt.T, 0.05, 3)[:7]
+    seen = [softmax([dot(s, w) / 0.1 for w in ws]) for s in student]
+    expected = -sum(
+        q * math.log(p) for goal, row in zip(goals, seen, strict=True) for q, p in zip(goal, row, strict=True)
+    )
+    assert float(value) == pytest.approx(expected / 7, abs=EXACT)
+    alone = terms.distillation(student, teacher, ws, wt, rows=100, **TEMPERATURES)
+    assert abs(float(value) - float(alone)) > 1e-3
+
+
 def test_distillation_of_nothing_is_zero() -> None:
     none, prototypes = torch.zeros(0, 5), unit(3, 5).float()
     assert float(terms.distillation(none, none, prototypes, prototypes, rows=4, **TEMPERATURES)) == 0.0

@@ -75,6 +75,8 @@ class ObjectiveConfig:
         student_temperature: of the student's softmax (spec Q4).
         teacher_temperature, teacher_temperature_start, teacher_warmup: of the teacher's assignment over the head's
             prototypes, by Sinkhorn-Knopp; it rises over this share of the run (spec Q4).
+        memory_rows: the teacher's latest vectors, per source and granularity, that are assigned along with those of a
+            step, so that a small batch need not use every prototype.
         alignment_temperature: start value of the learned temperature (spec Q10).
         geo_context: learn and use geo-context prototypes (spec 1.6).
         geo_momentum: EMA momentum of the prototypes (spec Q12).
@@ -97,6 +99,7 @@ class ObjectiveConfig:
     teacher_temperature: float = 0.07
     teacher_temperature_start: float = 0.04
     teacher_warmup: float = 0.3
+    memory_rows: int = 0
     alignment_temperature: float = 0.07
     geo_context: bool = True
     geo_momentum: float = 0.99
@@ -107,6 +110,8 @@ class ObjectiveConfig:
             raise ConfigError("weights of the objective must not be negative")
         if self.alpha * (self.pixel + self.object + self.image) + self.beta == 0:
             raise ConfigError("all terms of the objective are switched off")
+        if self.memory_rows < 0:
+            raise ConfigError("objective.memory_rows must not be negative")
         if min(self.student_temperature, self.teacher_temperature, self.teacher_temperature_start) <= 0:
             raise ConfigError("temperatures must be positive")
 

@@ -1,4 +1,4 @@
-"""Projection heads: DINO-type for the contrastive terms, linear for cross-modal alignment (specification Q4, Q10)."""
+"""The DINO-type projection head of the contrastive terms, and the memory of what it said lately (specification Q4)."""
 
 from __future__ import annotations
 
@@ -43,3 +43,33 @@ class DinoHead(nn.Module):
     def weight(self) -> Tensor:
         """``(prototypes, bottleneck)`` unit rows."""
         return F.normalize(self.last_layer, dim=-1)
+
+
+class Memory(nn.Module):
+    """The teacher's latest bottleneck vectors, oldest overwritten first; in checkpoints like everything that learns.
+
+    Args:
+        rows: M, how many to keep.
+        bottleneck: width of a vector.
+    """
+
+    vectors_ME: Tensor
+    seen: Tensor
+
+    def __init__(self, rows: int, bottleneck: int) -> None:
+        super().__init__()
+        self.register_buffer("vectors_ME", torch.zeros(rows, bottleneck))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def known(self) -> Tensor:
+        """``(m, bottleneck)``, m up to M, in no particular order."""
+        return self.vectors_ME[: int(self.seen)].clone()
+
+    @torch.no_grad()
+    def add(self, vectors_RE: Tensor) -> None:
+        """Take in vectors ``(R, bottleneck)``; of more than M the first M."""
+        new = vectors_RE[: len(self.vectors_ME)].to(self.vectors_ME.dtype)
+        if len(new):
+            where = (self.seen + torch.arange(len(new), device=new.device)) % len(self.vectors_ME)
+            self.vectors_ME[where] = new
+            self.seen += len(new)

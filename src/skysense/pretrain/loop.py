@@ -15,14 +15,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from skysense.data.joined import Corpus
 from skysense.data.loader import Memory, Stream
-from skysense.data.places import Places
-from skysense.errors import ConfigError, SkySenseError
+from skysense.errors import ConfigError, InputError, SkySenseError
 from skysense.files import make_folder, write_json
 from skysense.geo import RegionTable
 from skysense.model.assembly import SkySense
 from skysense.model.config import preset
 from skysense.model.weights import save_model
+from skysense.observation import Sample
 from skysense.pretrain.batch import ViewBatch, make_batch
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.journal import Journal
@@ -45,7 +46,7 @@ class Outcome:
         model: file of the teacher's weights.
         steps: made in all.
         resumed_from: step of the checkpoint the run went on from, 0 for a fresh run.
-        skipped: places that could not be read, with the reason.
+        skipped: places that could not be read or are smaller than a view, with the reason.
         notes: what a person should know.
     """
 
@@ -58,7 +59,7 @@ class Outcome:
 
 def pretrain(
     config: PretrainConfig,
-    places: Places,
+    places: Corpus,
     out: str | Path,
     *,
     device: torch.device | str | None = None,
@@ -71,7 +72,7 @@ def pretrain(
 
     Args:
         config: every number of the run.
-        places: what to learn from; labels are not read.
+        places: what to learn from, one folder or several joined; labels are not read.
         out: folder of the run: checkpoints, ``log.jsonl``, TensorBoard events, and at the end ``model.safetensors``.
         device: a GPU if there is one by default.
         on_step: called after each step with the step and its values, for a progress bar.
@@ -197,10 +198,23 @@ class Run:
             getattr(self, name).load_state_dict(state[name])
 
 
-def open_stream(config: PretrainConfig, places: Places) -> Stream[ViewBatch]:
-    """Batches of views by step; decoded places are kept in memory while they fit."""
+def open_stream(config: PretrainConfig, places: Corpus) -> Stream[ViewBatch]:
+    """Batches of views by step; decoded places are kept in memory while they fit, too small ones are left out."""
+    size = config.views.global_cells
+
+    def read(index: int) -> Sample:
+        place = places[index]
+        if min(place.cells) < size:
+            height, width = place.cells
+            raise InputError(
+                f"is {height} x {width} cells, smaller than a view of {size} x {size}",
+                file=place.folder,
+                fix="Use a smaller views.global_cells",
+            )
+        return places.read_sample(place)
+
     return Stream(
-        Memory(lambda index: places.read_sample(places[index]), MEMORY_BYTES),
+        Memory(read, MEMORY_BYTES),
         len(places),
         batch_size=config.batch_size,
         seed=config.seed,
@@ -208,7 +222,7 @@ def open_stream(config: PretrainConfig, places: Places) -> Stream[ViewBatch]:
     )
 
 
-def fingerprint(places: Places) -> str:
+def fingerprint(places: Corpus) -> str:
     """Hash of the names of the places, in order: the order of data depends on it."""
     return hashlib.sha256("\n".join(place.name for place in places).encode()).hexdigest()[:16]
 
@@ -234,7 +248,7 @@ def refuse_other_run(found: dict[str, Any], wanted: dict[str, Any], out: Path) -
         )
 
 
-def _without_context(config: PretrainConfig, places: Places) -> list[str]:
+def _without_context(config: PretrainConfig, places: Corpus) -> list[str]:
     if not config.objective.geo_context:
         return ["objective.geo_context is off"]
     nowhere = sum(place.lon is None for place in places)

@@ -18,11 +18,12 @@ from skysense.model.assembly import Features, SkySense
 from skysense.pretrain import terms
 from skysense.pretrain.batch import ViewBatch
 from skysense.pretrain.config import ObjectiveConfig
-from skysense.pretrain.heads import DinoHead
+from skysense.pretrain.heads import DinoHead, Memory
 from skysense.pretrain.prototypes import share_of_entropy
 from skysense.sensors import MODALITIES
 
 FUSED = "fused"
+GRANULARITIES = ("pixel", "object", "image")
 
 
 class Branch(nn.Module):
@@ -81,6 +82,13 @@ class Objective(nn.Module):
         modalities = branch.model.config.modalities
         self.projections = nn.ModuleDict(
             {key: nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width, bias=False)) for key in modalities}
+        )
+        self.memories = nn.ModuleDict(
+            {
+                f"{source}_{granularity}": Memory(config.memory_rows, branch.head(source).last_layer.shape[1])
+                for source in branch.heads
+                for granularity in GRANULARITIES
+            }
         )
         self.log_scale = nn.Parameter(-torch.log(torch.tensor(config.alignment_temperature)))
 
@@ -163,6 +171,8 @@ class Objective(nn.Module):
             targets = teacher.head(name)(torch.cat(list(teachers.values()))).split(sizes)
         found = {}
         for granularity, vector, goal in zip(students, vectors, targets, strict=True):
+            memory = self.memories[f"{name}_{granularity}"]
+            assert isinstance(memory, Memory)
             found[granularity] = terms.distillation(
                 vector,
                 goal,
@@ -172,7 +182,9 @@ class Objective(nn.Module):
                 teacher_temperature=temperature,
                 iterations=config.sinkhorn_iterations,
                 rows=config.logit_rows,
+                memory_ME=memory.known(),
             )
+            memory.add(goal)
             if looks is not None and len(goal):
                 nearest = (goal @ teacher_weight.T).argmax(-1).bincount(minlength=len(teacher_weight)).float()
                 looks[f"prototype_entropy/{name}_{granularity}"] = share_of_entropy(nearest)
@@ -256,12 +268,11 @@ def _common_features(source: Source, views: ViewBatch) -> tuple[Tensor, Tensor, 
     mask = views.common[source.places]
     mask = mask & source.student_valid.flatten(1)[source.student_rows].gather(1, ours_cells)
     mask = mask & source.teacher_valid.flatten(1)[source.teacher_rows].gather(1, theirs_cells)
-    ours = terms.gather_cells(source.student, source.student_rows, ours_cells)
-    theirs = terms.gather_cells(source.teacher, source.teacher_rows, theirs_cells)
     # valid cells first, in the same random order: the first columns are then a sample of what is there
     order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)
-    index = order[..., None].expand(-1, -1, ours.shape[-1])
-    return ours.gather(1, index), theirs.gather(1, index), mask.gather(1, order)
+    ours = terms.gather_cells(source.student, source.student_rows, ours_cells.gather(1, order))
+    theirs = terms.gather_cells(source.teacher, source.teacher_rows, theirs_cells.gather(1, order))
+    return ours, theirs, mask.gather(1, order)
 
 
 def _image_features(source: Source) -> tuple[Tensor, Tensor]:

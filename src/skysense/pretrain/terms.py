@@ -78,6 +78,7 @@ def distillation(
     teacher_temperature: float,
     iterations: int,
     rows: int,
+    memory_ME: Tensor | None = None,
 ) -> Tensor:
     """L_CL: cross entropy of the student's distribution over prototypes under the teacher's, mean over rows.
 
@@ -95,13 +96,16 @@ def distillation(
         teacher_temperature: of the teacher's assignment.
         iterations: of Sinkhorn-Knopp.
         rows: largest number of rows at once.
+        memory_ME: the teacher's vectors of earlier steps, assigned along with the rows and not compared: a small batch
+            need then not use every prototype (the queue of SwAV, Caron et al. 2020).
     """
     if not len(student_RE):
         return student_RE.sum()
 
     def part(student: Tensor, teacher: Tensor) -> Tensor:
-        scores = (teacher @ teacher_weight_KE.T)[None]
-        target = sinkhorn(scores, eps=teacher_temperature, iterations=iterations)[0]
+        together = teacher if memory_ME is None else torch.cat([teacher, memory_ME])
+        scores = (together @ teacher_weight_KE.T)[None]
+        target = sinkhorn(scores, eps=teacher_temperature, iterations=iterations)[0, : len(teacher)]
         return -(target * (student @ student_weight_KE.T / student_temperature).log_softmax(-1)).sum()
 
     if len(student_RE) <= rows:
