@@ -1,0 +1,270 @@
+"""One pre-training step in the form that is written first: view by view, pair by pair, term by term.
+
+It has the weights of `skysense.pretrain.loop.Run` and makes the same step of them. What makes it slow, and what the
+package does instead:
+
+* The model is padded and masked: see `_plain_model.py`, which says what that costs.
+* It sees one view after the other: two global views, then each local crop. The package packs the frames of all global
+  views into one batch.
+* Cells in common are gathered, the valid ones picked, objects found (Sinkhorn-Knopp) and frames pooled in a loop over
+  pairs of frames. The package does so for all pairs of a source at once.
+* Each term calls its head by itself, and normalises the prototypes for it again. The package calls once per source.
+* Colours are changed image by image; gradients are clipped, AdamW steps and the teacher follows parameter by parameter.
+
+No part is slower than it has to be in this form: only the student has autograd, no feature is computed twice, and the
+Sentinel encoders, MLPs, heads, Sinkhorn-Knopp, cross entropy and prototypes are those of the package.
+
+Letters: B places, T padded time, D width of a feature, h w cells, N cells that two frames have in common, K clusters,
+R rows.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import torch
+from _plain_model import Seen, see
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skysense.observation import Batch, Frames
+from skysense.pretrain import terms
+from skysense.pretrain.augment import augment
+from skysense.pretrain.batch import FramePairs, ViewBatch
+from skysense.pretrain.config import ObjectiveConfig
+from skysense.pretrain.loop import Run
+from skysense.pretrain.objective import FUSED, Branch, Objective
+from skysense.pretrain.prototypes import update_prototypes
+from skysense.pretrain.sinkhorn import sinkhorn
+from skysense.pretrain.views import Look
+from skysense.sensors import MODALITIES
+from skysense.train.optimiser import adamw
+from skysense.train.schedules import cosine, linear_then_flat, warmup_cosine
+
+Pair = tuple[int, int, int, int]
+"""Row and time of a student's frame, row and time of the teacher's."""
+
+
+def view_of(batch: Batch, looks: Sequence[Look], view: int, places: int) -> Batch:
+    """One view of every place, with its colours changed image by image."""
+    rows = slice(view * places, (view + 1) * places)
+    frames = {key: Frames(*(tensor[rows] for tensor in vars(one).values())) for key, one in batch.frames.items()}
+    if "hr" in frames:
+        images = zip(frames["hr"].values_BTCHW, looks[rows], strict=True)
+        frames["hr"].values_BTCHW = torch.stack([augment(image, [look]) for image, look in images])
+    return Batch(frames, batch.region_B[rows], batch.names[rows])
+
+
+def source_terms(
+    name: str,
+    views: ViewBatch,
+    seen: Sequence[Seen],
+    target: Sequence[Seen],
+    crops: Sequence[Seen],
+    student: Branch,
+    teacher: Branch,
+    objective: Objective,
+    temperature: float,
+) -> dict[str, Tensor]:
+    """Pixel, object and image terms of one source, gathered pair by pair."""
+    config = objective.config
+    students: dict[str, list[Tensor]] = {"pixel": [], "object": [], "image": []}
+    teachers: dict[str, list[Tensor]] = {"pixel": [], "object": [], "image": []}
+
+    def frame(views_seen: Sequence[Seen], row: int, time: int) -> tuple[Tensor, Tensor]:
+        one, place = views_seen[row // views.places], row % views.places
+        return one.maps[name][place, time].flatten(1).T, one.valid[name][place, time].flatten()
+
+    def keep(granularity: str, ours_RD: Tensor, theirs_RD: Tensor) -> None:
+        students[granularity].append(ours_RD)
+        teachers[granularity].append(theirs_RD)
+
+    def keep_image(ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor]) -> None:
+        if ours[1].any() and theirs[1].any():
+            keep("image", *(cells[valid].mean(0, keepdim=True) for cells, valid in (ours, theirs)))
+
+    for row, time, other_row, other_time in global_pairs(name, views):
+        ours, ours_valid = frame(seen, row, time)
+        theirs, theirs_valid = frame(target, other_row, other_time)
+        there = views.common[row]
+        ours_cells, theirs_cells = views.student_cells[row][there], views.teacher_cells[row][there]
+        both = ours_valid[ours_cells] & theirs_valid[theirs_cells]
+        ours_ND, theirs_ND = ours[ours_cells[both]], theirs[theirs_cells[both]]
+        if len(ours_ND):
+            keep("pixel", ours_ND[: config.pixel_cells], theirs_ND[: config.pixel_cells])
+            keep("object", *object_centres(ours_ND, theirs_ND, config))
+        keep_image((ours, ours_valid), (theirs, theirs_valid))
+    for row, time, other_row, other_time in local_pairs(name, views):
+        keep_image(frame(crops, row, time), frame(target, other_row, other_time))
+    found = {}
+    for granularity in students:
+        if not students[granularity]:
+            found[f"{granularity}/{name}"] = views.common.new_zeros((), dtype=torch.float32)
+            continue
+        vectors = student.head(name)(torch.cat(students[granularity]))
+        with torch.no_grad():
+            goals = teacher.head(name)(torch.cat(teachers[granularity]))
+        memory = objective.memories[f"{name}_{granularity}"]
+        found[f"{granularity}/{name}"] = terms.distillation(
+            vectors,
+            goals,
+            student.head(name).weight,
+            teacher.head(name).weight,
+            student_temperature=config.student_temperature,
+            teacher_temperature=temperature,
+            iterations=config.sinkhorn_iterations,
+            rows=config.logit_rows,
+            memory_ME=memory.known(),
+        )
+        memory.add(goals)
+    return found
+
+
+def global_pairs(name: str, views: ViewBatch) -> list[Pair]:
+    """Frames of global views to be compared; the fused feature is compared with that of the other view."""
+    if name != FUSED:
+        return listed(views.global_pairs.get(name))
+    return [(row, 0, (row + views.places) % (2 * views.places), 0) for row in range(2 * views.places)]
+
+
+def local_pairs(name: str, views: ViewBatch) -> list[Pair]:
+    """Frames of local crops to be compared with frames of both global views."""
+    if name != FUSED:
+        return listed(views.local_pairs.get(name))
+    rows = range(0 if views.locals is None else views.locals.size)
+    return [(row, 0, row % views.places + half, 0) for half in (0, views.places) for row in rows]
+
+
+def listed(pairs: FramePairs | None) -> list[Pair]:
+    """Pairs as tuples of numbers."""
+    return [] if pairs is None else list(zip(*(index.tolist() for index in vars(pairs).values()), strict=True))
+
+
+def object_centres(ours_ND: Tensor, theirs_ND: Tensor, config: ObjectiveConfig) -> tuple[Tensor, Tensor]:
+    """Cluster the teacher's cells of one image; means of either side's cells in each cluster, ``(K, D)``."""
+    unit = F.normalize(theirs_ND, dim=-1)
+    scores = unit @ unit[: config.object_clusters].T
+    assignment_NK = sinkhorn(scores[None], eps=config.sinkhorn_eps, iterations=config.sinkhorn_iterations)[0]
+    weight_K1 = assignment_NK.sum(0)[:, None].clamp(min=torch.finfo(assignment_NK.dtype).tiny)
+    return assignment_NK.T @ ours_ND / weight_K1, assignment_NK.T @ theirs_ND / weight_K1
+
+
+def alignment_terms(seen: Sequence[Seen], objective: Objective) -> dict[str, Tensor]:
+    """Symmetric InfoNCE between each pair of modalities, view by view, pooled place by place."""
+    scale = objective.log_scale.clamp(max=4.6052).exp()
+    found: dict[str, list[Tensor]] = {}
+    for view in seen:
+        for one, two in combinations([key for key in MODALITIES if key in view.maps], 2):
+            features: dict[str, list[Tensor]] = {one: [], two: []}
+            for place in range(len(view.maps[one])):
+                if view.valid[one][place].any() and view.valid[two][place].any():
+                    for key in (one, two):
+                        features[key].append(pooled(view.maps[key][place], view.valid[key][place]))
+            both = torch.ones(len(features[one]), dtype=torch.bool, device=scale.device)
+            value = scale.new_zeros(())
+            if len(both) > 1:
+                first, second = (objective.projections[key](torch.stack(features[key])) for key in (one, two))
+                value = terms.alignment(first, second, both, scale)
+            found.setdefault(f"align/{one}-{two}", []).append(value)
+    return {key: torch.stack(values).mean() for key, values in found.items()}
+
+
+def pooled(maps_TDhw: Tensor, valid_Thw: Tensor) -> Tensor:
+    """Mean over the frames of the mean over their cells, ``(D,)``."""
+    frames = zip(maps_TDhw, valid_Thw, strict=True)
+    return torch.stack([frame[:, valid].mean(1) for frame, valid in frames if valid.any()]).mean(0)
+
+
+class PlainRun:
+    """A `Run` with the plain step; it begins with copies of the weights and of the optimiser's state."""
+
+    def __init__(self, run: Run) -> None:
+        self.config = run.config
+        modules = copy.deepcopy((run.student, run.teacher, run.objective))
+        self.student, self.teacher, self.objective = modules
+        self.optimiser = adamw((self.student, self.objective), weight_decay=run.config.optimiser.weight_decay)
+        self.restore(copy.deepcopy(run.state()))
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a state of a `Run`."""
+        self.step = int(state["step"])
+        for name in ("student", "teacher", "objective", "optimiser"):
+            getattr(self, name).load_state_dict(state[name])
+        for group in self.optimiser.param_groups:
+            group.update(fused=False, foreach=False)
+
+    def advance(self, views: ViewBatch) -> dict[str, float]:
+        """One step; returns the loss, its terms and the norm of the gradient, as `Run.advance` does."""
+        config, progress = self.config, self.step / self.config.steps
+        settings, numbers = config.optimiser, config.objective
+        for group in self.optimiser.param_groups:
+            group["lr"] = warmup_cosine(
+                settings.learning_rate, settings.final_learning_rate, (self.step + 1) / config.steps, settings.warmup
+            )
+        halves = [view_of(views.globals, views.looks[0], view, views.places) for view in range(2)]
+        with torch.no_grad():
+            target = [see(self.teacher.model, half) for half in halves]
+        seen = [see(self.student.model, half) for half in halves]
+        parts = self._terms(views, seen, target, self._crops(views), progress)
+        weights = {"pixel": numbers.pixel, "object": numbers.object, "image": numbers.image}
+        loss = torch.zeros((), device=views.common.device)
+        for name, value in parts.items():
+            granularity = name.split("/")[0]
+            loss = loss + value * (numbers.beta if granularity == "align" else numbers.alpha * weights[granularity])
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if progress < settings.freeze_last_layer:
+            for head in self.student.heads.values():
+                head.last_layer.grad = None
+        learned = [*self.student.parameters(), *self.objective.parameters()]
+        norm = nn.utils.clip_grad_norm_(learned, settings.clip, foreach=False)
+        self.optimiser.step()
+        if numbers.geo_context and self.student.model.geo is not None:
+            update_prototypes(
+                self.student.model.geo,
+                torch.cat([view.fused_BDhw for view in seen]).detach(),
+                torch.cat([view.valid[FUSED][:, 0] for view in seen]),
+                views.globals.region_B,
+                momentum=numbers.geo_momentum,
+                eps=numbers.sinkhorn_eps,
+                iterations=numbers.sinkhorn_iterations,
+            )
+        self._follow(cosine(settings.teacher_momentum, 1.0, progress))
+        self.step += 1
+        values = {name: float(value.detach()) for name, value in parts.items()}
+        return {"loss": float(loss.detach())} | values | {"gradient_norm": float(norm)}
+
+    def _crops(self, views: ViewBatch) -> list[Seen]:
+        """The student's look at each local crop."""
+        if views.locals is None:
+            return []
+        return [
+            see(self.student.model, view_of(views.locals, views.looks[1], crop, views.places))
+            for crop in range(views.locals.size // views.places)
+        ]
+
+    def _terms(
+        self, views: ViewBatch, seen: list[Seen], target: list[Seen], crops: list[Seen], progress: float
+    ) -> dict[str, Tensor]:
+        """All terms of the objective by name."""
+        numbers = self.config.objective
+        temperature = linear_then_flat(
+            numbers.teacher_temperature_start, numbers.teacher_temperature, progress, numbers.teacher_warmup
+        )
+        parts: dict[str, Tensor] = {}
+        for name in (*views.global_pairs, FUSED):
+            parts |= source_terms(
+                name, views, seen, target, crops, self.student, self.teacher, self.objective, temperature
+            )
+        return parts | (alignment_terms(seen, self.objective) if numbers.beta else {})
+
+    @torch.no_grad()
+    def _follow(self, momentum: float) -> None:
+        """The teacher's moving average, parameter by parameter."""
+        for theirs, ours in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
+            theirs.mul_(momentum).add_(ours, alpha=1 - momentum)
+        for theirs, ours in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
+            theirs.copy_(ours)

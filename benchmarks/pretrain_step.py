@@ -1,0 +1,181 @@
+"""How much faster one step of pre-training is than the form that is written first: one ratio, at equal weights.
+
+Both sides make the same step of the same weights on the same views of the same simulated places:
+
+* plain: `_plain_step.py`, every part by itself, padded and masked; its first lines say what makes it slow;
+* package: `skysense.pretrain.loop.Run.advance`.
+
+Before anything is timed, loss, every term, gradients, and all weights after the step are compared in float64, and the
+loss of every timed step is compared again. Both sides are then timed in float32, in turns, each turn from the same
+state; reading and cutting the views is left out of both. The median of the ratios of the turns is printed.
+
+On a machine that others use too, the clock is noisy; processor time is less so.
+
+Run: ``python benchmarks/pretrain_step.py`` (``--help`` lists sizes, presets and devices).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from _plain_step import PlainRun
+from torch import Tensor
+
+from skysense.data.earth import place_index, simulate_place
+from skysense.data.loader import sample_rng
+from skysense.demo import DEMO
+from skysense.geo import RegionTable, region_cell
+from skysense.model.blocks import DropPath
+from skysense.model.config import PRESETS
+from skysense.observation import Sample
+from skysense.pretrain.batch import ViewBatch, make_batch
+from skysense.pretrain.config import PretrainConfig
+from skysense.pretrain.loop import Run
+
+EXACT, CLOSE = 1e-9, 1e-4
+"""Largest relative differences: of everything in float64, and of the loss in float32."""
+REGIONS = 4
+
+
+def simulate(count: int, cells: int) -> tuple[list[Sample], RegionTable]:
+    """Places of a few regions, ``cells`` wide, that know the slot of their region."""
+    samples = [
+        simulate_place(0, place_index(number % REGIONS, number // REGIONS), footprint_cells=cells).sample
+        for number in range(count)
+    ]
+    table = RegionTable(region_cell(sample.lon, sample.lat) for sample in samples)
+    return [replace(sample, region=table.slot(sample.lon, sample.lat)) for sample in samples], table
+
+
+def begin(config: PretrainConfig, regions: RegionTable, first: ViewBatch, device: str, dtype: torch.dtype) -> Run:
+    """A run that has made one step, so that prototypes are learned and moments filled."""
+    run = Run(config, regions, torch.device(device))
+    for module in (run.student, run.teacher, run.objective):
+        module.to(dtype)
+        for layer in module.modules():
+            if isinstance(layer, DropPath):
+                layer.rate = 0.0  # the two sides would draw different numbers
+    run.advance(first)
+    run.step = config.steps // 2  # the last layers of the heads are free, and the learning rate is not small
+    return run
+
+
+def on_device(views: ViewBatch, device: str) -> ViewBatch:
+    """Views on the device, colours not changed yet: both sides do that themselves."""
+
+    def move(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: move(one) for key, one in value.items()}
+        return value.to(device) if hasattr(value, "to") else value
+
+    return ViewBatch(**{name: move(value) for name, value in vars(views).items()})
+
+
+def difference(one: Tensor, two: Tensor, floor: float = 0.0) -> float:
+    """Largest difference as a share of the largest number, or of ``floor`` if that is more."""
+    if not one.numel():
+        return 0.0
+    scale = max(float(one.abs().max()), floor, torch.finfo(torch.float32).tiny)
+    return float((one - two).abs().max()) / scale
+
+
+def check(run: Run, views: ViewBatch) -> dict[str, float]:
+    """Make one step of both and compare; returns the largest relative difference of values, gradients and weights.
+
+    Raises:
+        SystemExit: one is more than `EXACT`, or one side has a term or a gradient that the other has not.
+    """
+    plain = PlainRun(run)
+    theirs, ours = plain.advance(views), run.advance(views)
+    if unknown := (theirs.keys() ^ ours.keys()) - {"learning_rate", "geo_entropy"}:
+        raise SystemExit(f"only one side has {', '.join(sorted(unknown))}")
+    found = {"loss and terms": max(abs(theirs[key] - ours[key]) / max(abs(ours[key]), 1e-6) for key in theirs)}
+    gradients, weights = [0.0], [0.0]
+    for name in ("student", "objective", "teacher"):
+        mine, other = getattr(run, name), getattr(plain, name)
+        for (key, one), two in zip(mine.named_parameters(), other.parameters(), strict=True):
+            if (one.grad is None) != (two.grad is None):
+                raise SystemExit(f"only one side has a gradient of {name}.{key}")
+            if one.grad is not None and two.grad is not None:
+                # some are zero but for rounding; all together are clipped to a norm of a few units
+                gradients.append(difference(one.grad, two.grad, floor=1e-6))
+        for one, two in zip(mine.state_dict().values(), other.state_dict().values(), strict=True):
+            weights.append(difference(one.double(), two.double(), floor=1e-6))
+    found |= {"gradients": max(gradients), "weights after the step": max(weights)}
+    if wrong := [f"{what} differ by {share:.1e}" for what, share in found.items() if not share <= EXACT]:
+        raise SystemExit(f"the two sides do not make the same step: {', '.join(wrong)} (allowed: {EXACT:.0e})")
+    return found
+
+
+def cost(job: Callable[[], dict[str, float]], cuda: bool) -> tuple[float, float, float]:
+    """Seconds on the clock, seconds of processor time of all threads, and the loss of the step."""
+    clock, processor = time.perf_counter(), time.process_time()
+    loss = job()["loss"]
+    if cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - clock, time.process_time() - processor, loss
+
+
+def main() -> None:
+    """Check, measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--preset", choices=sorted(PRESETS), default=DEMO.preset)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch-size", type=int, default=DEMO.batch_size, help="places")
+    parser.add_argument("--view-cells", type=int, default=DEMO.views.global_cells, help="a multiple of 4")
+    parser.add_argument(
+        "--frames", type=int, nargs=2, default=(DEMO.views.s2_frames, DEMO.views.s1_frames), metavar=("S2", "S1")
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="on a CPU")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    config = replace(
+        DEMO,
+        preset=args.preset,
+        batch_size=args.batch_size,
+        views=replace(DEMO.views, global_cells=args.view_cells, s2_frames=args.frames[0], s1_frames=args.frames[1]),
+        watch_every=DEMO.steps,  # looks at collapse are no part of the step
+    )
+    samples, regions = simulate(args.batch_size, 2 * args.view_cells)
+    first, views = (
+        on_device(
+            make_batch(samples, [sample_rng(0, epoch, at) for at in range(len(samples))], config.views), args.device
+        )
+        for epoch in range(2)
+    )
+    differences = check(begin(config, regions, first, args.device, torch.float64), views)
+    print("float64, largest relative difference: " + ", ".join(f"{key} {it:.1e}" for key, it in differences.items()))
+    run = begin(config, regions, first, args.device, torch.float32)
+    sides, state = (PlainRun(run), run), copy.deepcopy(run.state())
+    rounds = []
+    for number in range(args.rounds + 1):  # the first one warms up; who begins alternates
+        measured = {}
+        for at in (0, 1) if number % 2 else (1, 0):
+            sides[at].restore(copy.deepcopy(state))  # an optimiser works on the very tensors it is given
+            measured[at] = cost(partial(sides[at].advance, views), torch.device(args.device).type == "cuda")
+        losses = [measured[at][2] for at in range(2)]
+        if abs(losses[0] - losses[1]) > CLOSE * abs(losses[1]):
+            raise SystemExit(f"the losses differ in float32: plain {losses[0]}, package {losses[1]}")
+        if number:
+            rounds.append((measured[0], measured[1]))
+            plain, package = (f"{clock:.3f} s ({processor:.3f})" for clock, processor, _ in rounds[-1])
+            print(f"round {number}: plain {plain}, package {package} a step (processor time)")
+    size = f"{args.batch_size} places, views of {args.view_cells} cells, {args.frames[0]} + {args.frames[1]} frames"
+    print(f"{args.preset} on {args.device}, {args.threads} threads, {size}, float32")
+    for at, name in enumerate(("clock", "processor time")):
+        ratios = [slow[at] / fast[at] for slow, fast in rounds]
+        middle, spread = statistics.median(ratios), f"{min(ratios):.2f} to {max(ratios):.2f}"
+        print(f"plain / package, median of {len(rounds)} paired rounds by {name}: {middle:.2f} ({spread})")
+
+
+if __name__ == "__main__":
+    main()
