@@ -9,6 +9,10 @@ READY := .venv/.ready
 # One thread per process: parallel workers whose OpenMP threads spin against each other are slower than one.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
+# The kit as places, where there is a kit.
+KIT := $(if $(SKYSENSE_DATA),runs/kit_places)
+WITH_KIT := $(if $(KIT),--kit_places $(KIT))
+
 .PHONY: setup demo evidence test test-long test-all lint bench clean
 .DEFAULT_GOAL := setup
 
@@ -20,14 +24,16 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-demo: setup  ## simulate, pretrain a tiny model, embed and probe it
-	$(BIN)/skysense demo --out runs/demo
+demo: setup $(KIT)  ## pretrain a tiny model, probe it, map a scene: on simulated places, or on the kit's
+	$(BIN)/skysense demo --out runs/demo $(WITH_KIT)
 
-evidence: setup  ## what pretraining is worth, with intervals
-	@if [ -n "$$SKYSENSE_DATA" ]; then \
-	    test -d runs/kit_places || $(BIN)/python examples/kit_to_places.py runs/kit_places; \
-	    $(BIN)/skysense evidence --out runs/evidence --kit_places runs/kit_places; \
-	else $(BIN)/skysense evidence --out runs/evidence; fi
+evidence: setup $(KIT)  ## what pretraining is worth, with intervals
+	$(BIN)/skysense evidence --out runs/evidence $(WITH_KIT)
+
+runs/kit_places: | $(READY)  # written beside and renamed: a conversion that was cut off begins again
+	rm -rf $@.unfinished
+	$(BIN)/python examples/kit_to_places.py $@.unfinished
+	mv $@.unfinished $@
 
 test: setup  ## the quick tests
 	$(PYTEST) -m "not long"

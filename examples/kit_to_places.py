@@ -148,8 +148,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.data is None:
         parser.error("name the kit with --data or SKYSENSE_DATA")
-    for row in convert(options.data, options.out):
-        print(f"{row.folder:<14}{row.places:>4} places")
+    for name in RECIPES:
+        (row,) = convert(options.data, options.out, (name,))
+        print(f"{row.folder:<14}{row.places:>4} places", flush=True)
         for skipped in row.skipped:
             print(f"{'':<14}  without {skipped.name}: {skipped.reason}")
     for name, reason in SKIPPED_FOLDERS.items():

@@ -60,6 +60,13 @@ def test_errors_are_one_message_without_a_traceback(tmp_path: Path, capsys: pyte
     assert "Traceback" not in error
 
 
+def test_the_demo_takes_real_places_and_says_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--out", str(tmp_path / "out"), "--kit_places", str(tmp_path)]) == 2
+    assert "examples/kit_to_places.py" in capsys.readouterr().err
+
+
 def test_the_configuration_file_of_the_demo_is_the_demo() -> None:
     file = ROOT / "configs" / "pretrain" / "tiny.yaml"
     options = build_parser().parse_args(["pretrain", "data", "--config", str(file), "--out", "run"])

@@ -234,9 +234,15 @@ def _embed(options: Namespace) -> int:
 
 
 def _demo_parser() -> ArgumentParser:
-    """the whole thread in minutes: simulate, pre-train, probe, map, report"""
+    """the whole thread in minutes: places, pre-train, probe, map, report"""
     parser = ArgumentParser(description="From imagery to a map with a model of your own, on two CPU cores.")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the run")
+    parser.add_argument(
+        "--kit_places",
+        type=Path,
+        default=None,
+        help="real places instead of simulated ones, see examples/kit_to_places.py",
+    )
     parser.add_argument("--steps", type=int, default=None, help="of pre-training, instead of what fits a few minutes")
     return parser
 
@@ -245,7 +251,7 @@ def _demo(options: Namespace) -> int:
     from skysense.demo import demo
 
     with bar("demo") as progress:
-        page = demo(options.out, steps=options.steps, progress=progress)
+        page = demo(options.out, kit_places=options.kit_places, steps=options.steps, progress=progress)
     console.print(f"open {escape(str(page))}")
     return 0
 

@@ -2,248 +2,283 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skysense.benchmark import kit
 from skysense.benchmark.evidence import RECIPE
-from skysense.benchmark.probe import FRAMES, probe_model
+from skysense.benchmark.pictures import neighbour_sheet, prototype_use, sensor_sheet
+from skysense.benchmark.probe import FRAMES, Progress, probe_model
+from skysense.benchmark.writing import TERMS, add_tables
 from skysense.data.earth import simulate, simulate_scene
+from skysense.data.joined import Corpus, JoinedPlaces
 from skysense.data.places import Places
+from skysense.data.places_layout import DATASET_FILE
+from skysense.errors import InputError
 from skysense.files import make_folder
 from skysense.maps.embed import EmbedResult, embed
+from skysense.maps.scene import open_scene
 from skysense.model.assembly import SkySense
 from skysense.model.weights import load_model
+from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.journal import FILE, read
 from skysense.pretrain.loop import Outcome, pretrain
 from skysense.probes.features import FrozenFeatures, extract
-from skysense.probes.protocol import Results
-from skysense.report import Report, loss_curves, pca_colours, picture_sheet, prototypes_in_use
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Progress = Callable[..., None]
+from skysense.probes.table import Table
+from skysense.report import Report, loss_curves, prototypes_in_use
 
 DEMO = replace(
     RECIPE,
     steps=120,
     checkpoint_every=20,
-    views=replace(RECIPE.views, s2_frames=4, s1_frames=2),
     optimiser=replace(RECIPE.optimiser, teacher_momentum=0.95),
 )
-"""A run for two CPU cores: views of 256 px, few frames, a teacher that follows quickly because the run is short."""
+"""A run for two CPU cores: views of 256 px, a teacher that follows quickly because the run is short."""
 
-NEIGHBOURS = 3
-ROWS = 4
+REAL = replace(DEMO, views=replace(DEMO.views, global_cells=4, local_crops=0))
+"""The same on real places, the smallest of which are 6 x 6 cells: views of 128 px, too small for crops of their own."""
+
+THREE_SENSORS, AERIAL = "treesat", "flair"
+"""Folders of the converted kit: places for the pictures, and an image with a position to make a map of."""
+
+LEAST_PLACES = 10
+"""Data sets of fewer places are learned from but not asked about: their intervals would mean nothing."""
+
+MAP_WINDOW = 8
+PICTURE_SIDE = 640
+"""About the longest side of the picture of a scene, in pixels."""
 
 
-def demo(out: str | Path, *, steps: int | None = None, progress: Progress | None = None) -> Path:
-    """Simulate, pre-train, probe, embed, report; a second call goes on where the first was cut off.
+@dataclass(frozen=True)
+class Source:
+    """What differs between simulated and real places.
 
-    With ``SKYSENSE_DATA`` set a real aerial tile of the kit is mapped beside the simulated scene.
+    Attributes:
+        name: of the run, so that a run on the one is not taken for a run on the other.
+        corpus: places to pre-train on.
+        config: of pre-training.
+        probe: the tables of a model.
+        shown: places with three sensors, for the pictures.
+        scene: an image to make a map of.
+        facts: what the places are and where they come from.
+        learned: what was learned from, in a sentence.
+        asked: how the tables were made.
+        pictured: what places the pictures show.
+        mapped: what the scene is.
+    """
+
+    name: str
+    corpus: Corpus
+    config: PretrainConfig
+    probe: Callable[[SkySense, Progress], Table]
+    shown: Places
+    scene: Path
+    facts: Mapping[str, Any]
+    learned: str
+    asked: str
+    pictured: str
+    mapped: str
+
+
+def demo(
+    out: str | Path,
+    *,
+    kit_places: str | Path | None = None,
+    steps: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Pre-train, probe, map and report on simulated or on real places; a second call goes on after a cut.
 
     Args:
         out: folder of the run.
-        steps: of pre-training, instead of those of `DEMO`.
+        kit_places: folder of converted real data sets, see ``examples/kit_to_places.py``; an Earth is simulated by
+            default.
+        steps: of pre-training, instead of those of `DEMO` or `REAL`.
         progress: called with (done, in all, what is being done).
 
     Returns:
         The page, ``report.html``.
 
     Raises:
+        InputError: ``kit_places`` lacks a data set that the demo shows.
+        ConfigError: ``out`` holds a run of other settings or places.
         OutputError: ``out`` cannot be written to.
     """
     out = make_folder(out)
-    config = DEMO if steps is None else replace(DEMO, steps=steps)
     tell = progress or (lambda *_: None)
-    simulate(out / "places", progress=lambda done, total: tell(done, total, "1/5 simulating an Earth"))
-    places = Places(out / "places")
-    train, test = places.select(split="train"), places.select(split="test")
+    source = simulated(out, tell) if kit_places is None else real(Path(kit_places))
+    config = source.config if steps is None else replace(source.config, steps=steps)
     outcome = pretrain(
         config,
-        train,
-        out / "run",
+        source.corpus,
+        out / f"{source.name}_run",
         on_step=lambda step, values: tell(step + 1, config.steps, f"2/5 pre-training, loss {values['loss']:.1f}"),
     )
     model = load_model(outcome.model)
-    results = probe_model(
-        model, places, progress=lambda done, total, words="": tell(done, total, f"3/5 probing: {words}")
+    table = source.probe(model, lambda done, total, words="": tell(done, total, f"3/5 probing: {words}"))
+    result = embed(
+        model,
+        source.scene,
+        out / f"{source.name}_features.tif",
+        window_cells=MAP_WINDOW,
+        overwrite=True,
+        progress=lambda done, total: tell(done, total, "4/5 mapping"),
     )
-    maps = [
-        embed(
-            model,
-            scene,
-            out / f"{name}_features.tif",
-            window_cells=8,
-            overwrite=True,
-            progress=lambda done, total: tell(done, total, "4/5 mapping"),
-        )
-        for name, scene in _scenes(out).items()
-    ]
     features = extract(
-        model, test, frames=FRAMES, progress=lambda done, total: tell(done, total, "5/5 drawing the report")
+        model, source.shown, frames=FRAMES, progress=lambda done, total: tell(done, total, "5/5 drawing the report")
     )
-    return write_report(out, outcome, model, results, test, features, maps)
+    return write_report(out, source, outcome, model, table, features, result)
 
 
-def _scenes(out: Path) -> dict[str, Path]:
-    scenes = {"simulated": simulate_scene(out / "scene.tif")}
-    kit = os.environ.get("SKYSENSE_DATA")
-    tiles = sorted(Path(kit).glob("flair/*/*image*.tif")) + sorted(Path(kit).glob("flair/**/*.tif")) if kit else []
-    return scenes | ({"real": tiles[0]} if tiles else {})
+def simulated(out: Path, tell: Progress) -> Source:
+    """An Earth of made-up places; half of them are learned from, the other half is tested on and shown."""
+    simulate(out / "places", progress=lambda done, total: tell(done, total, "1/5 simulating an Earth"))
+    places = Places(out / "places")
+    test = places.select(split="test")
+    return Source(
+        name="simulated",
+        corpus=places.select(split="train"),
+        config=DEMO,
+        probe=lambda model, progress: probe_model(model, places, progress=progress).table,
+        shown=test,
+        scene=simulate_scene(out / "scene.tif"),
+        facts={"held-out places": len(test)},
+        learned="a simulated Earth",
+        asked="on places that pre-training never saw",
+        pictured="Held-out simulated places",
+        mapped="A simulated aerial image",
+    )
+
+
+def real(root: Path) -> Source:
+    """Small real data sets; all of their places are learned from, without labels, and cross-validated.
+
+    Raises:
+        InputError: no data set that a question is asked of, none with three sensors, or none with an aerial image.
+    """
+    questions = kit.available(root)
+    corpus = JoinedPlaces([Places(file.parent) for file in sorted(root.glob(f"*/{DATASET_FILE}"))])
+    count = {source.root.name: len(source) for source in corpus.sources}
+    asked = [one for one in questions if sum(count.get(folder, 0) for folder in one.folders) >= LEAST_PLACES]
+    shown, aerial = Places(root / THREE_SENSORS), Places(root / AERIAL)
+    image = next((place for place in aerial if place.footprint and "hr" in place.modalities), None)
+    if image is None:
+        raise InputError("holds no aerial image with a position to make a map of", file=aerial.root)
+    kind = "simulated" if corpus.simulated else "real"
+
+    def probe(model: SkySense, progress: Progress) -> Table:
+        table = Table()
+        for question in asked:
+            found = kit.answers(root, question, {REAL.seed: model}, progress)
+            table.extend(kit.results(question, list(found.items())).table)
+        return table
+
+    return Source(
+        name="real",
+        corpus=corpus,
+        config=REAL,
+        probe=probe,
+        shown=shown,
+        scene=image.file("hr"),
+        facts={one.title: f"{len(one)} places; {one.dataset.source}; {one.dataset.licence}" for one in corpus.sources},
+        learned=f"{len(corpus)} {kind} places of {len(corpus.sources)} small data sets",
+        asked="cross-validated over places. Pre-training has seen the imagery of all of these places, the tested ones "
+        "too, and none of their labels; the data sets are so small that intervals are wide and no ranking follows, "
+        f"and those of fewer than {LEAST_PLACES} places are not asked about",
+        pictured=f"Places of {shown.title}, which pre-training has seen",
+        mapped=f"The {kind} aerial image {image.name} of {aerial.title}, which pre-training has seen",
+    )
 
 
 def write_report(
     out: Path,
+    source: Source,
     outcome: Outcome,
     model: SkySense,
-    results: Results,
-    test: Places,
+    table: Table,
     features: FrozenFeatures,
-    maps: Sequence[EmbedResult],
+    mapped: EmbedResult,
 ) -> Path:
     """Write ``report.html`` from what the demo made; returns its path."""
-    report = Report("A small SkySense, from imagery to a map", simulated=True)
+    report = Report("A small SkySense, from imagery to a map", simulated=source.corpus.simulated)
     report.paragraph(
-        "A model with the architecture of SkySense, small enough for two CPU cores, has learned without labels from a "
-        "simulated Earth. Below: how it learned, what its features are worth beside what they have to beat, and a map."
+        "A model with the architecture of SkySense, small enough for two CPU cores, has learned without labels from "
+        f"{source.learned}. Below: what its features are worth beside what they have to beat, how it learned, a map."
     )
     report.facts(
         {
             "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
             "steps of pre-training": outcome.steps,
-            "held-out places": len(test),
+            "places learned from": len(source.corpus) - len(outcome.skipped),
+            **source.facts,
             "model": outcome.model.name,
         }
     )
     report.heading("What the features are worth")
     report.paragraph(
-        "Frozen features with a linear probe or nearest neighbours, on places that pre-training never saw; 95 % "
-        "intervals from resampling places. A run of minutes shows that the path works; "
-        "what pre-training is worth is for `make evidence` to say."
+        f"Frozen features with a linear probe or nearest neighbours, {source.asked}. Scores are in percent with 95 % "
+        "intervals from resampling places. A run of minutes shows that the path works; what pre-training is worth is "
+        "for `make evidence` to say."
     )
-    report.table(*results.table.grid(), caption="Score in percent with 95 % interval")
-    report.table(*results.table.difference_grid(), caption="Paired differences, pre-trained minus the other")
+    add_tables(report, [(task, table.of_task(task)) for task in table.tasks])
     report.heading("How it learned")
     rows = read(outcome.model.parent / FILE)
-    shown = [{key: row[key] for key in row if "/" not in key or key.split("/")[0] in _CURVES} for row in rows]
+    shown = [{key: row[key] for key in row if "/" not in key or key.split("/")[0] in TERMS} for row in rows]
     report.figure(loss_curves(shown), alt="Curves of the loss and its terms over the steps", caption="Terms by step")
-    if model.geo is not None and bool(model.geo.initialised.any()):
+    uses = None if model.geo is None else prototype_use(model, source.shown, features)
+    if uses is not None and uses.any():
         report.figure(
-            prototypes_in_use(prototype_counts(model, features)),
-            alt="Bars of how often each geo-context prototype is the nearest one",
-            caption="Geo-context prototypes in use on held-out places, all regions together",
+            prototypes_in_use(uses),
+            alt="Bars of how often each geo-context prototype is the nearest one of its region",
+            caption=f"Geo-context prototypes nearest to {uses.sum():,} cells, their regions side by side",
         )
     report.heading("What it sees")
-    seen = sensors(test, features)
+    seen = sensor_sheet(source.shown, features)
     seen.savefig(out / "demo.png", dpi=80)
     report.figure(
         seen,
-        alt="Rows of one place: aerial image, Sentinel-2 when green and when bare, Sentinel-1, features in colour",
-        caption="Held-out places as three sensors see them, and the features made of all dates together",
+        alt="Rows of one place: aerial image, Sentinel-2 when greenest and least green, Sentinel-1, features in colour",
+        caption=f"{source.pictured}, as three sensors see them, and the features made of all dates together",
     )
     report.figure(
-        neighbours(test, features),
-        alt="Rows of an image, its features in false colour, and the three images whose features are nearest",
-        caption="Held-out places: image, features (three principal components), nearest neighbours by pooled feature",
+        neighbour_sheet(source.shown, features),
+        alt="Rows of an image, its features in false colour, and the images whose features are nearest",
+        caption=f"{source.pictured}: image, features (three principal components), nearest places by pooled feature",
     )
     report.heading("A map")
-    for result in maps:
-        if result.quicklook is not None:
-            report.figure(
-                _read_rgb(result.quicklook),
-                alt="Principal components of the features of a scene, in false colour",
-                caption=f"{result.path.name}: {result.shape[0]} features, {result.shape[1]} x {result.shape[2]} cells",
-            )
+    depth, height, width = mapped.shape
+    report.figure(
+        scene_and_map(source.scene, mapped),
+        alt="An aerial image, and the principal components of its features in false colour",
+        caption=f"{source.mapped}, and its map {mapped.path.name}: {depth} features on {height} x {width} cells, "
+        "three principal components shown",
+    )
     page = out / "report.html"
     report.write(page)
     return page
 
 
-_CURVES = ("pixel", "object", "image", "align")
-
-
-def prototype_counts(model: SkySense, features: FrozenFeatures) -> list[float]:
-    """How often each prototype slot is the nearest (cosine) of a cell, over all learned regions."""
-    import torch
-    from torch.nn import functional as F
-
-    assert model.geo is not None
-    fused = np.concatenate(
-        [
-            cells[: model.config.fusion.dim, mask].T
-            for cells, mask in zip(features.cells_Dhw, features.occupied_hw, strict=True)
-        ]
-    )
-    known = model.geo.prototypes[model.geo.initialised]
-    cells = F.normalize(torch.from_numpy(fused[::7]), dim=-1)  # a part of the cells says it as well
-    nearest = (cells @ F.normalize(known, dim=-1).flatten(0, 1).T).argmax(1)
-    return nearest.bincount(minlength=known.shape[0] * known.shape[1]).double().tolist()
-
-
-def neighbours(places: Places, features: FrozenFeatures) -> Figure:
-    """A sheet of places with their features in colour and their nearest neighbours."""
-    pooled = features.pooled_ND - features.pooled_ND.mean(0)
-    unit = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
-    similarity = unit @ unit.T
-    np.fill_diagonal(similarity, -np.inf)
-    colours = pca_colours(features.cells_Dhw, features.occupied_hw)
-    chosen = np.linspace(0, len(places) - 1, min(ROWS, len(places))).round().astype(int).tolist()
-    rows, names = [], []
-    for index in chosen:
-        near = similarity[index].argsort()[::-1][:NEIGHBOURS].tolist()
-        rows.append([_image(places, index), colours[index], *(_image(places, one) for one in near)])
-        names.append(str(places[index].labels.get("scene", places[index].name)))
-    return picture_sheet(rows, ["image", "features", *[f"neighbour {n + 1}" for n in range(NEIGHBOURS)]], names)
-
-
-def sensors(places: Places, features: FrozenFeatures) -> Figure:
-    """A sheet of places: image, Sentinel-2 at its greenest and barest, Sentinel-1 over the year, features."""
-    colours = pca_colours(features.cells_Dhw, features.occupied_hw)
-    rows, names = [], []
-    for index in np.linspace(0, len(places) - 1, min(ROWS, len(places))).round().astype(int).tolist():
-        series = places.read_sample(places[index]).series
-        s2, s1 = series["s2"], series["s1"]
-        clear = s2.valid.all((1, 2)) if s2.clear is None else (s2.valid & s2.clear).all((1, 2))
-        frames = np.flatnonzero(clear) if clear.any() else np.arange(len(s2.dates))
-        values = s2.values[frames].astype(np.float32)
-        green = ((values[:, 6] - values[:, 2]) / (values[:, 6] + values[:, 2] + 1)).mean((1, 2))
-        optical = [_stretch(values[frame, 2::-1], 0, 2500) for frame in (green.argmax(), green.argmin())]
-        radar = np.where(s1.valid[:, None], s1.values, np.nan)
-        vv, vh = np.nanmean(radar, axis=0)
-        rows.append(
-            [
-                _image(places, index),
-                *optical,
-                _stretch(np.stack([vv + 12, vh + 18, vv - vh - 6]), -9, 9),
-                colours[index],
-            ]
-        )
-        names.append(str(places[index].labels.get("scene", places[index].name)))
-    return picture_sheet(rows, ["image", "Sentinel-2, green", "Sentinel-2, bare", "Sentinel-1", "features"], names)
-
-
-def _stretch(values_3hw: NDArray[np.floating], low: float, high: float) -> NDArray[np.uint8]:
-    return (np.clip((values_3hw - low) / (high - low), 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
-
-
-def _image(places: Places, index: int) -> NDArray[np.uint8]:
-    return places.read_sample(places[index], ["hr"]).series["hr"].values[0].transpose(1, 2, 0)[::2, ::2]
-
-
-def _read_rgb(path: Path) -> NDArray[np.uint8]:
+def scene_and_map(path: Path, mapped: EmbedResult) -> NDArray[np.uint8]:
+    """A scene and the picture of its features, ``(H, W, 3)``: side by side, a wide one above its features."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning
 
+    assert mapped.quicklook is not None
+    scene = open_scene(path)
+    factor = max(1, PICTURE_SIDE // max(scene.cells))
+    height, width = (factor * side for side in scene.cells)
+    with rasterio.open(path) as file:
+        image = file.read(scene.indexes, out_shape=(3, height, width))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # it is a picture
-        with rasterio.open(path) as file:
-            small = file.read([1, 2, 3]).transpose(1, 2, 0)
-    return small.repeat(4, 0).repeat(4, 1)  # one cell is one pixel: too small to see
+        with rasterio.open(mapped.quicklook) as file:
+            colours = file.read([1, 2, 3]).repeat(factor, 1).repeat(factor, 2)
+    axis = 1 if width > height else 2
+    gap = np.full((3, 8, width) if axis == 1 else (3, height, 8), 255, np.uint8)
+    return np.ascontiguousarray(np.concatenate([image, gap, colours], axis).transpose(1, 2, 0))

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from skysense.benchmark.kit import QUESTIONS, Question, available, load
+from skysense.benchmark.kit import QUESTIONS, Question, answers, available, load, results
+from skysense.benchmark.probe import CHANCE, COMPARISONS, METHODS, RANDOM, RAW_LINEAR
 from skysense.data.earth import simulate
 from skysense.data.places import Places
 from skysense.errors import InputError
+from skysense.model.assembly import SkySense
+from skysense.model.config import preset
 
 CROPS = Question("Crops", ("one",), "crop_type", "mask")
 
@@ -60,3 +64,19 @@ def test_the_only_place_is_cut_into_quarters(tmp_path: Path) -> None:
 def test_folders_must_share_the_label(root: Path) -> None:
     with pytest.raises(InputError, match="do not share the label 'nothing'"):
         load(root, Question("None", ("flair", "chesapeake"), "nothing", "mask"), _silent)
+
+
+def test_models_and_baselines_answer_by_seed(root: Path) -> None:
+    question = Question("Scenes", ("chesapeake",), "scene", "scene")
+    torch.manual_seed(1)
+    models = {seed: SkySense(preset("tiny")).eval() for seed in (4, 7)}
+    seen: list[tuple[int, int, str]] = []
+    found = answers(root, question, models, lambda *stage: seen.append(stage))
+    methods = {method for (_, method) in found[4]}
+    assert methods == set(METHODS)
+    assert {method for (_, method) in found[7]} == methods - {RAW_LINEAR, CHANCE}, "without a seed: answered once"
+    assert all(0 <= done <= total for done, total, _ in seen)
+    assert {text for _, _, text in seen} >= {"Scenes: raw pixels", "Scenes: features, pre-trained", f"Scenes: {RANDOM}"}
+    table = results(question, list(found.items())).table
+    assert table.tasks == ["Scenes"] and {(one.a, one.b) for one in table.differences} == set(COMPARISONS)
+    assert {row.n_places for row in table.rows} == {2}

@@ -60,13 +60,14 @@ from skysense.probes.targets import Targets, outer_folds, read_targets, tasks_of
 
 RECIPE = PretrainConfig(
     preset="tiny",
-    steps=400,
+    steps=250,
     batch_size=16,
-    views=ViewConfig(global_cells=8, s2_frames=6, s1_frames=3, local_crops=1),
+    views=ViewConfig(global_cells=8, s2_frames=10, s1_frames=4, local_crops=1),
     objective=ObjectiveConfig(
         pixel_cells=8,
         beta=3.0,
-        head_prototypes=64,
+        head_prototypes=256,
+        memory_rows=2048,
         teacher_temperature=0.02,
         teacher_temperature_start=0.02,
         geo_momentum=0.9,
@@ -92,7 +93,7 @@ class EvidenceConfig:
         recipe: of pre-training; its seed is replaced.
     """
 
-    regions: int = 8
+    regions: int = 16
     places_per_region: int = 32
     footprint_cells: int = 16
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -239,18 +240,11 @@ class Work:
         """One table on real pixels."""
 
         def work() -> Mapping[int, Outcomes]:
-            material = kit.load(root, question, self._words(question.title))
-            masks = material.targets.cells_hw is not None
-            raw = extract_raw(material.samples, cells=masks)
-            methods = raw_methods(raw, self.config.seeds)
-            for seed in self.config.seeds:
-                features = model_features(self.model(seed), material.samples, seed, cells=masks, progress=self.progress)
-                methods += model_methods(features, seed)
-            return probe_all([material.targets], methods, material.folds, progress=self._words(question.title))
+            models = {seed: self.model(seed) for seed in self.config.seeds}
+            return kit.answers(root, question, models, self.progress)
 
         name = "_".join(question.folders)
-        by_seed = self._per_seed(f"real_{name}", work)
-        return pool(by_seed, METHODS, {question.title: METRICS[question.kind]}, COMPARISONS)
+        return kit.results(question, self._per_seed(f"real_{name}", work))
 
     def _targets(self, places: Places) -> Sequence[Targets]:
         return [read_targets(places, task) for task in tasks_of(places)]

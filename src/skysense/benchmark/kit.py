@@ -6,17 +6,22 @@ name, since there are few; neighbours stay together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from skysense.benchmark.probe import COMPARISONS, METHODS, Progress, counted, model_features, model_methods, raw_methods
 from skysense.data.places import Place, Places
 from skysense.data.places_layout import Kind
 from skysense.errors import InputError
 from skysense.geo import Window
+from skysense.model.assembly import SkySense
 from skysense.observation import Sample
+from skysense.probes.metrics import METRICS
+from skysense.probes.protocol import Outcomes, Results, pool, probe_all
+from skysense.probes.raw import extract_raw
 from skysense.probes.targets import Fold, Targets, answer, cross_folds, gather, tasks_of
 
 FOLDS = 5
@@ -90,6 +95,39 @@ def available(root: Path) -> list[Question]:
             f"holds none of {', '.join(names)}", file=root, fix="Convert the data first: examples/kit_to_places.py"
         )
     return found
+
+
+def answers(
+    root: Path, question: Question, models: Mapping[int, SkySense], progress: Progress | None = None
+) -> dict[int, Outcomes]:
+    """What frozen models, their random twins and raw pixels answer to a question, by seed.
+
+    Args:
+        root: folder of the converted data sets.
+        question: what is asked.
+        models: by the seed of their pre-training, on the device to run on.
+        progress: called with what is being done.
+
+    Raises:
+        InputError: as `load`.
+    """
+
+    def tell(done: int, total: int, words: str) -> None:
+        if progress is not None:
+            progress(done, total, f"{question.title}: {words}")
+
+    material = load(root, question, lambda words: tell(0, 1, words))
+    masks = material.targets.cells_hw is not None
+    raw = extract_raw(material.samples, cells=masks, progress=lambda done, total: tell(done, total, "raw pixels"))
+    methods = raw_methods(raw, tuple(models))
+    for seed, model in models.items():
+        methods += model_methods(model_features(model, material.samples, seed, cells=masks, progress=tell), seed)
+    return probe_all([material.targets], methods, material.folds, progress=counted(progress, len(methods)))
+
+
+def results(question: Question, by_seed: Sequence[tuple[int, Outcomes]]) -> Results:
+    """The table of a question and its differences, from `answers`."""
+    return pool(by_seed, METHODS, {question.title: METRICS[question.kind]}, COMPARISONS)
 
 
 def load(root: Path, question: Question, tell: Callable[[str], None]) -> Material:

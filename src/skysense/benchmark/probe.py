@@ -58,13 +58,7 @@ def probe_model(model: SkySense, places: Places, *, seed: int = 0, progress: Pro
     features = model_features(model, places, seed, cells=masks, progress=progress)
     raw = extract_raw(places, cells=masks, progress=_with_words(progress, "raw pixels"))
     methods = [*model_methods(features, seed), *raw_methods(raw, (seed,))]
-    count = len(tasks) * len(methods)
-    done = iter(range(count))
-
-    def tell(words: str) -> None:
-        if progress is not None:
-            progress(next(done), count, words)
-
+    tell = counted(progress, len(tasks) * len(methods))
     results = run([read_targets(places, task) for task in tasks], methods, outer_folds(list(places)), progress=tell)
     for a, b in COMPARISONS:
         results.compare(a, b)
@@ -110,6 +104,17 @@ def raw_methods(raw: FrozenFeatures, seeds: Sequence[int]) -> list[Method]:
         Method(RAW_FOREST, "forest", dict.fromkeys(seeds, raw)),
         Method(CHANCE, "majority", first),
     ]
+
+
+def counted(progress: Progress | None, count: int) -> Callable[[str], None]:
+    """What a stage of ``count`` steps calls at the beginning of each, with words for it."""
+    done = iter(range(count))
+
+    def tell(words: str) -> None:
+        if progress is not None:
+            progress(next(done), count, words)
+
+    return tell
 
 
 def _with_words(progress: Progress | None, words: str) -> Callable[[int, int], None] | None:

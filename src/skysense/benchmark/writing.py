@@ -5,31 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
+from skysense.benchmark.pictures import neighbour_sheet, prototype_use
 from skysense.benchmark.probe import FRAMES
 from skysense.data.places import Places
 from skysense.files import write_json, write_text
-from skysense.model.assembly import SkySense
 from skysense.model.weights import load_model
 from skysense.pretrain.journal import FILE as JOURNAL
 from skysense.pretrain.journal import read as read_journal
-from skysense.probes.features import FrozenFeatures, extract
+from skysense.probes.features import extract
 from skysense.probes.table import Table, markdown
-from skysense.report import Report, loss_curves, pca_colours, picture_sheet, prototypes_in_use
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from skysense.report import Report, loss_curves, prototypes_in_use
 
 TITLE = "What pre-training is worth"
 TERMS = ("pixel", "object", "image", "align")
 """First parts of the names that terms of the objective have in the journal."""
-SHOWN = 5
-"""Rows of the picture sheet."""
 
 PROTOCOL = (
     "The weights are frozen. A logistic regression (or the ten nearest neighbours, or a random forest) is fitted on "
@@ -44,8 +35,9 @@ METRICS = (
     "Cell tasks draw up to 25 cells of a class from a place; n is the number of test places."
 )
 CONTEXT = (
-    "The probe learns crops in one half of the regions and names them in the other half, which holds the same types of "
-    "region. Wheat, maize and soybean are ambiguous: what is wheat by its curve in one type is maize in another. "
+    "The probe names crops in one region of each type after learning them in the other regions of these types; every "
+    "region has its turn. Wheat, maize and soybean are ambiguous: what is wheat by its curve in one type is maize in "
+    "another. "
     "Imagery and prototypes of the tested regions were seen in pre-training, their labels never. The control with "
     "wrong prototypes gives each place those of a random region of another type, in learning and in testing."
 )
@@ -180,11 +172,16 @@ def _write_tables(report: Report, findings: Findings) -> None:
         report.heading(title)
         if words:
             report.paragraph(words)
-        for name, table in tables:
-            report.table(*table.grid(), caption=name)
-        for sentence in verdicts([table for _, table in tables]):
-            report.paragraph(sentence)
-        report.table(*_differences([table for _, table in tables]), caption="Differences, by the main metric of a task")
+        add_tables(report, tables)
+
+
+def add_tables(report: Report, tables: Sequence[tuple[str, Table]]) -> None:
+    """Put tables on a page, each under its name, then their differences in words and in numbers."""
+    for name, table in tables:
+        report.table(*table.grid(), caption=name)
+    for sentence in verdicts([table for _, table in tables]):
+        report.paragraph(sentence)
+    report.table(*_differences([table for _, table in tables]), caption="Differences, by the main metric of a task")
 
 
 def _show(report: Report, places: Places, run: Path) -> None:
@@ -206,43 +203,7 @@ def _show(report: Report, places: Places, run: Path) -> None:
             caption="Prototypes: how often each is the nearest to a cell of its region, all regions side by side",
         )
     report.figure(
-        _sheet(chosen, features),
-        alt="Images with the principal components of their features and the two places with the most similar features",
+        neighbour_sheet(chosen, features),
+        alt="Images with the principal components of their features and the places with the most similar features",
         caption="Places that were not pre-trained on: image, features (three principal components), nearest places",
     )
-
-
-def prototype_use(model: SkySense, places: Places, features: FrozenFeatures) -> NDArray[np.int64]:
-    """How many cells each prototype is the nearest to (by cosine), all regions of the model side by side."""
-    assert model.geo is not None
-    regions, count, _ = model.geo.prototypes.shape
-    directions = torch.nn.functional.normalize(model.geo.prototypes.float(), dim=-1).cpu().numpy()
-    use_RP = np.zeros((regions, count), np.int64)
-    for place, cells, mask in zip(places, features.cells_Dhw, features.occupied_hw, strict=True):
-        slot = places.regions.slot(place.lon, place.lat)
-        if slot is not None and mask.any():
-            nearest = (directions[slot] @ cells[: features.fused][:, mask]).argmax(axis=0)
-            use_RP[slot] += np.bincount(nearest, minlength=count)
-    return use_RP.ravel()
-
-
-def _sheet(places: Places, features: FrozenFeatures) -> Figure:
-    """Image, colours of the features, and the two nearest places by cosine of the pooled feature."""
-    pooled = features.pooled_ND[:, : features.fused]
-    pooled = pooled - pooled.mean(axis=0)
-    pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
-    cosine = pooled @ pooled.T
-    np.fill_diagonal(cosine, -np.inf)
-    rows, names = [], []
-    colours = pca_colours([cells[: features.fused] for cells in features.cells_Dhw], features.occupied_hw)
-    for index in np.linspace(0, len(places) - 1, min(SHOWN, len(places))).round().astype(int).tolist():
-        near = np.argsort(-cosine[index])[:2].tolist()
-        rows.append([_image(places, index), colours[index], *(_image(places, at) for at in near)])
-        names.append(str(places[index].labels.get("scene", places[index].name)))
-    return picture_sheet(rows, ["image", "features", "nearest", "second nearest"], names)
-
-
-def _image(places: Places, index: int) -> NDArray[np.uint8]:
-    """The high-resolution image at a quarter of its resolution."""
-    values = places.read_sample(places[index], ["hr"]).series["hr"].values[0]
-    return np.ascontiguousarray(values[:, ::4, ::4].transpose(1, 2, 0))
