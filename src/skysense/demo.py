@@ -244,7 +244,8 @@ def write_report(
     report.figure(
         seen,
         alt="Rows of one place: aerial image, Sentinel-2 when greenest and least green, Sentinel-1, features in colour",
-        caption=f"{source.pictured}, as three sensors see them, and the features made of all dates together",
+        caption=f"{source.pictured}, as three sensors see them (each date of "
+        "Sentinel-2 stretched by itself), and the features made of all dates together",
     )
     report.figure(
         neighbour_sheet(source.shown, features),

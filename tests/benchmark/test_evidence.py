@@ -15,6 +15,7 @@ from skysense.probes.context import AMBIGUOUS_CROPS, POSITION, WITH_CONTEXT, WIT
 from skysense.probes.table import Table
 
 SMALL = EvidenceConfig(
+    regions=8,
     places_per_region=3,
     footprint_cells=8,
     seeds=(0, 1),
