@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skysense.errors import ConfigError, InputError
-from skysense.model.config import ModelConfig, SwinConfig
+from skysense.model.config import ModelConfig, SwinConfig, preset
 from skysense.model.swin import (
     PatchMerging,
     RelativePositionBias,
@@ -231,3 +231,16 @@ def test_images_it_cannot_read_are_refused(config: ModelConfig) -> None:
     assert swin(torch.zeros(1, 3, 225, 225))[-1].shape == (1, 64, 8, 8)
     with pytest.raises(InputError, match="reads 3 bands; got 4"):
         swin(torch.zeros(1, 4, 256, 256))
+
+
+def test_a_cell_begins_with_what_its_own_pixels_show() -> None:
+    """A cell that is brighter moves its own feature most, although all its patches keep their pattern."""
+    torch.manual_seed(0)
+    encoder = Swin(preset("tiny").hr).eval()
+    image = torch.randn(1, 3, 256, 256) * 0.2
+    brighter = image.clone()
+    brighter[..., 64:96, 128:160] += 1  # row 2, column 4 of the cells
+    with torch.inference_mode():
+        moved = (encoder(brighter)[-1] - encoder(image)[-1])[0].norm(dim=0)
+    assert int(moved.argmax()) == 2 * 8 + 4
+    assert float(moved[2, 4]) > 3 * float(moved.flatten()[torch.arange(64) != 2 * 8 + 4].max())

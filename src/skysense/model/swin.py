@@ -298,11 +298,11 @@ class Swin(nn.Module):
         self._begin()
 
     def _begin(self) -> None:
-        """Keep the brightness of patches, and let blocks begin as the identity.
+        """Keep the brightness of patches, and let blocks begin near the identity.
 
         The norm after the patch embedding takes away how bright a patch is unless the embedding has biases; those of
-        `torch.nn.Conv2d` are what the released code begins with. Norms after the branches begin at zero, as the
-        authors of Swin V2 do: at one, window means and random features bury what single cells show.
+        `torch.nn.Conv2d` are what the released code begins with. Norms after the branches begin at a tenth (the
+        authors of Swin V2 take zero): at one, window means and random features bury what single cells show.
         """
         projection = self.patch_embed.projection
         assert projection.bias is not None

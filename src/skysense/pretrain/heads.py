@@ -45,7 +45,7 @@ class DinoHead(nn.Module):
         return F.normalize(self.last_layer, dim=-1)
 
 
-class Memory(nn.Module):
+class TeacherMemory(nn.Module):
     """The teacher's latest bottleneck vectors, oldest overwritten first; in checkpoints like everything that learns.
 
     Args:

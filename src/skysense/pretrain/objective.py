@@ -18,7 +18,7 @@ from skysense.model.assembly import Features, SkySense
 from skysense.pretrain import terms
 from skysense.pretrain.batch import ViewBatch
 from skysense.pretrain.config import ObjectiveConfig
-from skysense.pretrain.heads import DinoHead, Memory
+from skysense.pretrain.heads import DinoHead, TeacherMemory
 from skysense.pretrain.prototypes import share_of_entropy
 from skysense.sensors import MODALITIES
 
@@ -73,7 +73,7 @@ class StepTerms:
 
 
 class Objective(nn.Module):
-    """What learns beside the two branches: projections and temperature of the alignment."""
+    """What a run keeps beside the two branches: projections and temperature of the alignment, memories."""
 
     def __init__(self, branch: Branch, config: ObjectiveConfig) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Objective(nn.Module):
         )
         self.memories = nn.ModuleDict(
             {
-                f"{source}_{granularity}": Memory(config.memory_rows, branch.head(source).last_layer.shape[1])
+                f"{source}_{granularity}": TeacherMemory(config.memory_rows, branch.head(source).last_layer.shape[1])
                 for source in branch.heads
                 for granularity in GRANULARITIES
             }
@@ -172,7 +172,7 @@ class Objective(nn.Module):
         found = {}
         for granularity, vector, goal in zip(students, vectors, targets, strict=True):
             memory = self.memories[f"{name}_{granularity}"]
-            assert isinstance(memory, Memory)
+            assert isinstance(memory, TeacherMemory)
             found[granularity] = terms.distillation(
                 vector,
                 goal,
