@@ -5,7 +5,8 @@ the package does instead:
 
 * Fusion reads every token of every cell under a mask, padded frames and cells that were not observed among them. The
   package runs sequences of one length together, without a mask; what is not there costs nothing.
-* The last block of the fusion works for all tokens, although only the first is read. The package works for that one.
+* The last block of the fusion works for all tokens, although only the first is read. The package works for that
+  one, and multiplies the weights of keys and values with it instead of with all tokens.
 * Encoders read padded frames too. The package packs the frames that are there.
 * Attention is written out: logits, mask, softmax. The package calls the fused kernel where that is faster.
 * Window attention projects queries, keys and values one by one, then normalises, scales and biases in separate passes.

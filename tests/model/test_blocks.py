@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from skysense.model.blocks import Block, DropPath, SelfAttention, rates
+from skysense.model.blocks import Block, DropPath, SelfAttention, attend, rates
 
 
 def test_drop_path_drops_whole_samples_and_keeps_the_mean() -> None:
@@ -36,10 +38,28 @@ def test_attention_equals_the_one_of_torch() -> None:
     torch.testing.assert_close(ours(x), theirs(x, x, x, need_weights=False)[0], rtol=0, atol=1e-6)
 
 
-def test_first_queries_are_those_of_all() -> None:
-    block = Block(12, 3, 4, 0.0, 1e-5)
-    x = torch.randn(5, 7, 12)
-    torch.testing.assert_close(block(x, 2), block(x)[:, :2], rtol=0, atol=1e-6)
+def test_first_queries_are_those_of_all_and_so_are_their_gradients() -> None:
+    block = Block(12, 3, 4, 0.0, 1e-5).double()
+    with torch.no_grad():
+        block.attention.qkv.bias.normal_()
+    x = torch.randn(5, 7, 12, dtype=torch.float64, requires_grad=True)
+    weights = [x, *block.parameters()]
+    of_few, of_all = block(x, 2), block(x)[:, :2]
+    torch.testing.assert_close(of_few, of_all, rtol=0, atol=1e-12)
+    target = torch.randn_like(of_few)
+    for ours, theirs in zip(
+        torch.autograd.grad(of_few, weights, target), torch.autograd.grad(of_all, weights, target), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("length", [9, 40])  # shorter and longer than what a CPU writes out without a bias
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_the_products_used_on_a_cpu_equal_the_fused_kernel(length: int, with_bias: bool) -> None:
+    q, k, v = torch.randn(3, 3, 2, length, 4)
+    bias = torch.randn(1, 2, length, length) if with_bias else None
+    fused = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=0.7)
+    torch.testing.assert_close(attend(q, k, v, scale=0.7, bias=bias), fused, rtol=0, atol=1e-6)
 
 
 def test_drop_path_spares_the_attention_branch() -> None:

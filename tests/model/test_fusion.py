@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
+from skysense.model import blocks
 from skysense.model.config import FusionConfig
 from skysense.model.fusion import DateTable, Fusion
 
@@ -47,6 +49,18 @@ def test_no_work_is_spent_on_absent_tokens() -> None:
     valid = torch.tensor([[True, False, True], [False, False, False], [True, True, True], [True, True, False]])
     model.fuse(torch.randn(5, 10), torch.zeros(4, 3, dtype=torch.long), valid)
     assert sorted(tuple(shape) for shape in seen) == [(1, 3), (2, 2)]
+
+
+def test_pieces_of_a_batch_equal_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokens, rows = fusion(), torch.randn(30, 10), torch.arange(30).view(10, 3)
+    valid = torch.rand(10, 3) > 0.3
+    whole = model.fuse(tokens, rows, valid)
+    seen: list[int] = []
+    model.projection.register_forward_hook(lambda _m, args, _o: seen.append(len(args[0])))
+    monkeypatch.setattr(blocks, "_CPU_NUMBERS", 400)
+    torch.testing.assert_close(model.fuse(tokens, rows, valid), whole, rtol=0, atol=1e-6)
+    assert max(seen) <= 4
+    assert sum(seen) == int(valid.any(1).sum())
 
 
 def test_nothing_at_all_gives_zeros() -> None:

@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skysense.errors import ConfigError, InputError
+from skysense.model import blocks
 from skysense.model.config import ModelConfig, SwinConfig, preset
 from skysense.model.swin import (
     PatchMerging,
     RelativePositionBias,
     Swin,
     SwinBlock,
-    attend,
     partition,
     relative_index,
     relative_offsets,
@@ -94,12 +94,6 @@ def test_map_as_small_as_the_window_is_not_shifted_unless_padding_is_allowed() -
             ours = block._attend(x)
             torch.testing.assert_close(ours, slow_attention(block, x, shift), rtol=0, atol=2e-5)
             assert (ours - slow_attention(block, x, 2 - shift)).abs().max() > 1e-2
-
-
-def test_fused_kernel_equals_the_products_used_on_a_cpu() -> None:
-    q, k, v, bias = torch.randn(3, 2, 9, 4), torch.randn(3, 2, 9, 4), torch.randn(3, 2, 9, 4), torch.randn(1, 2, 9, 9)
-    fused = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-    torch.testing.assert_close(attend(q, k, v, bias), fused, rtol=0, atol=1e-6)
 
 
 def test_partition_is_undone() -> None:
@@ -231,6 +225,17 @@ def test_images_it_cannot_read_are_refused(config: ModelConfig) -> None:
     assert swin(torch.zeros(1, 3, 225, 225))[-1].shape == (1, 64, 8, 8)
     with pytest.raises(InputError, match="reads 3 bands; got 4"):
         swin(torch.zeros(1, 4, 256, 256))
+
+
+def test_pieces_of_a_batch_equal_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, images = Swin(preset("tiny").hr).eval(), torch.randn(5, 3, 64, 96)
+    seen: list[int] = []
+    encoder.patch_embed.register_forward_hook(lambda _m, args, _o: seen.append(len(args[0])))
+    with torch.inference_mode():
+        whole = encoder(images)[-1]
+        monkeypatch.setattr(blocks, "_CPU_NUMBERS", 2 * 16 * 24 * 64)
+        torch.testing.assert_close(encoder(images)[-1], whole, rtol=0, atol=1e-5)
+    assert seen == [5, 2, 2, 1]
 
 
 def test_a_cell_begins_with_what_its_own_pixels_show() -> None:

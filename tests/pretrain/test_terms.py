@@ -113,6 +113,17 @@ def test_sinkhorn_is_balanced_and_leaves_out_what_is_not_there() -> None:
     assert torch.allclose(result[1, :8, :3], alone[0], atol=EXACT)
 
 
+def test_sinkhorn_neither_under_nor_overflows() -> None:
+    """A cluster far from every point and a point far from every cluster, beyond what float32 can hold."""
+    scores = rand(1, 40, 5, seed=3).float()
+    scores[0, :, 4] -= 10
+    scores[0, 7] -= 10
+    result = sinkhorn(scores, eps=0.02, iterations=3)
+    slow = torch.tensor(slow_sinkhorn(scores[0].double(), 0.02, 3))
+    assert torch.allclose(result[0], slow.float(), atol=1e-4)
+    assert result[0, :, 4].sum() > 0.2
+
+
 def test_sinkhorn_with_no_point_is_zero_not_nan() -> None:
     result = sinkhorn(rand(1, 3, 2), eps=0.05, iterations=3, points_GN=torch.zeros(1, 3, dtype=torch.bool))
     assert (result == 0).all()

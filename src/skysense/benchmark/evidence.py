@@ -60,7 +60,7 @@ from skysense.probes.targets import Targets, outer_folds, read_targets, tasks_of
 
 RECIPE = PretrainConfig(
     preset="tiny",
-    steps=250,
+    steps=350,
     batch_size=16,
     views=ViewConfig(global_cells=8, s2_frames=10, s1_frames=4, local_crops=1),
     objective=ObjectiveConfig(

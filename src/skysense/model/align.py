@@ -28,7 +28,8 @@ class UpSamplingHead(nn.Module):
         """``(N, D, h, w)`` to ``(N, C, h * scale, w * scale)``, channels last in memory."""
         frames, _, height, width = features_NDhw.shape
         scale = self.scale
-        blocks = self.projection(features_NDhw.permute(0, 2, 3, 1)).view(frames, height, width, -1, scale, scale)
+        packed = self.projection(features_NDhw.permute(0, 2, 3, 1).contiguous())  # one product, not one per frame
+        blocks = packed.view(frames, height, width, -1, scale, scale)
         cells = blocks.permute(0, 1, 4, 2, 5, 3).reshape(frames, height * scale, width * scale, -1)
         return cells.permute(0, 3, 1, 2)
 

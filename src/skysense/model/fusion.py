@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from skysense.model.blocks import initialise, stack
+from skysense.model.blocks import at_once, initialise, stack
 from skysense.model.config import FusionConfig
 from skysense.observation import DAYS
 
@@ -64,6 +64,11 @@ class Fusion(nn.Module):
         Returns:
             ``(S, keep, D)``.
         """
+        widest = (1 + tokens_SNC.shape[1]) * round(self.config.dim * self.config.mlp_ratio)
+        parts = tokens_SNC.split(at_once(widest, tokens_SNC.device))
+        return torch.cat([self._fuse_together(part, keep) for part in parts])
+
+    def _fuse_together(self, tokens_SNC: Tensor, keep: int) -> Tensor:
         cls = self.cls_token.expand(len(tokens_SNC), -1, -1)
         x_SND = torch.cat([cls, self.projection(tokens_SNC)], dim=1)
         *first, last = self.blocks
@@ -84,18 +89,15 @@ class Fusion(nn.Module):
         Returns:
             ``(S, D)``; zeros for a sequence without a token.
         """
-        length_S = valid_SN.sum(dim=1)
-        order_SN = valid_SN.byte().argsort(dim=1, descending=True, stable=True)
-        row_SN = row_SN.gather(1, order_SN)
-        where, fused = [(length_S == 0).nonzero()[:, 0]], []
-        for length in length_S.unique().tolist():
-            if length:
-                members = (length_S == length).nonzero()[:, 0]
-                rows = row_SN[members, :length]
-                tokens_SNC = tokens_NC.index_select(0, rows.flatten()).unflatten(0, rows.shape)
-                where.append(members)
-                fused.append(self(tokens_SNC)[:, 0])
-        if not fused:
-            return tokens_NC.new_zeros(len(valid_SN), self.config.dim)
-        empty = fused[0].new_zeros(len(where[0]), self.config.dim)
-        return torch.cat([empty, *fused])[torch.cat(where).argsort()]
+        length_S, order_S = valid_SN.sum(dim=1).sort(stable=True)
+        lengths, counts = (one.tolist() for one in length_S.unique_consecutive(return_counts=True))
+        # one gather for all: every gather has a gradient as large as all tokens
+        tokens_TC = tokens_NC.index_select(0, row_SN[order_S][valid_SN[order_S]])
+        groups = tokens_TC.split([count * length for length, count in zip(lengths, counts, strict=True)])
+        fused_SD = torch.cat(
+            [
+                self(group.view(count, length, -1))[:, 0] if length else group.new_zeros(count, self.config.dim)
+                for group, length, count in zip(groups, lengths, counts, strict=True)
+            ]
+        )
+        return fused_SD[order_S.argsort()]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skysense.errors import ConfigError, InputError
-from skysense.model.blocks import RESIDUAL_START, DropPath, Mlp, initialise, rates
+from skysense.model.blocks import RESIDUAL_START, DropPath, Mlp, at_once, attend, initialise, rates
 from skysense.model.config import STAGES, SwinConfig
 
 PATCH = 4
@@ -126,7 +126,7 @@ class WindowAttention(nn.Module):
             # Windows join the heads, so that bias + mask is (1, W * h, L, L) and broadcasts over the samples.
             bias = (bias + mask_WLL[:, None]).flatten(0, 1)[None]
             q, k, v = (part.reshape(batch, windows * self.heads, length, -1) for part in (q, k, v))
-        mixed = attend(q, k, v, bias.to(q.dtype)).view(batch, windows, self.heads, length, -1)
+        mixed = attend(q, k, v, scale=1.0, bias=bias.to(q.dtype)).view(batch, windows, self.heads, length, -1)
         return self.out(mixed.transpose(2, 3).flatten(3))
 
     def _factors(self, qk: Tensor) -> Tensor:
@@ -137,17 +137,6 @@ class WindowAttention(nn.Module):
         # A padded token has a key of zero; it stays zero.
         factors = torch.stack([scale_h1, torch.ones_like(scale_h1)]) * squares.clamp_min(_TINY_SQUARE).rsqrt()
         return factors.to(qk.dtype)
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """softmax(q k^T + bias) v over ``(..., heads, L, d)``.
-
-    On a CPU two batched products beat the fused kernel for windows this small: 1.2 times in training, where that kernel
-    has no gradient for the bias, and 1.8 times in inference.
-    """
-    if q.device.type == "cpu":
-        return torch.softmax(q @ k.transpose(-2, -1) + bias, dim=-1) @ v
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
 
 
 def shift_mask(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
@@ -242,7 +231,9 @@ class PatchMerging(nn.Module):
         if height % 2 or width % 2:
             x_BHWC = F.pad(x_BHWC, (0, 0, 0, width % 2, 0, height % 2))
         grid = x_BHWC.view(batch, (height + 1) // 2, 2, (width + 1) // 2, 2, dim)
-        return self.norm(self.reduction(grid.permute(0, 1, 3, 5, 2, 4).flatten(3)))
+        # sorting the few weights, row and column before channel, lets whole pixels of the map be copied
+        weight = self.reduction.weight.unflatten(1, (dim, 4)).transpose(1, 2).flatten(1)
+        return self.norm(F.linear(grid.transpose(2, 3).flatten(3), weight))
 
 
 class PatchEmbedding(nn.Module):
@@ -326,8 +317,13 @@ class Swin(nn.Module):
         Raises:
             ConfigError: a map smaller than the window with ``pad_small_map`` off.
         """
-        maps = self.stage_maps(image_BCHW)
-        return tuple(self.output_norms[str(i)](maps[i]).permute(0, 3, 1, 2) for i in self.config.out_indices)
+        tokens = math.ceil(image_BCHW.shape[2] / PATCH) * math.ceil(image_BCHW.shape[3] / PATCH)
+        images = at_once(tokens * round(self.config.embed_dim * self.config.mlp_ratio), image_BCHW.device)
+        parts = [self.stage_maps(part) for part in image_BCHW.split(images)]
+        return tuple(
+            self.output_norms[str(i)](torch.cat([maps[i] for maps in parts])).permute(0, 3, 1, 2)
+            for i in self.config.out_indices
+        )
 
     def stage_maps(self, image_BCHW: Tensor) -> list[Tensor]:
         """The maps ``(B, H_i, W_i, C_i)`` of all stages, before the output norms."""

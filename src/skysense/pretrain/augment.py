@@ -27,22 +27,25 @@ def augment(images_V3HW: Tensor, looks: Sequence[Look]) -> Tensor:
     Returns:
         float32, within 0 .. 255.
     """
-    images = images_V3HW.float()
+    device = images_V3HW.device
 
     def factor(name: str) -> Tensor:
-        return torch.tensor([getattr(look, name) for look in looks], device=images.device).view(-1, 1, 1, 1)
+        return torch.tensor([getattr(look, name) for look in looks], dtype=torch.float32, device=device).view(
+            -1, 1, 1, 1
+        )
 
     contrast, saturation = factor("contrast"), factor("saturation")
-    images = images * factor("brightness")
-    weights = torch.tensor(_GREY, device=images.device).view(1, 3, 1, 1)
-    grey = (images * weights).sum(1, keepdim=True)
+    images = images_V3HW * factor("brightness")
+    red, green, blue = images.split(1, dim=1)
+    grey = (_GREY[0] * red).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2])
     middle = grey.mean((2, 3), keepdim=True)
-    # contrast moves pixels away from the mean grey, saturation away from their own grey: both are lerps
-    images = middle + contrast * (grey + saturation * (images - grey) - middle)
+    # contrast moves pixels away from the mean grey, saturation away from their own grey: both are lerps, here as one
+    # middle + contrast * (grey + saturation * (images - grey) - middle), in place
+    images = images.mul_(contrast * saturation).add_(contrast * (1 - saturation) * grey + (1 - contrast) * middle)
     images = images.clamp_(0, 255)
     blurred = [index for index, look in enumerate(looks) if look.blur > 0]
     if blurred:
-        images[blurred] = _blur(images[blurred], torch.tensor([looks[i].blur for i in blurred], device=images.device))
+        images[blurred] = _blur(images[blurred], torch.tensor([looks[i].blur for i in blurred], device=device))
     solarised = [index for index, look in enumerate(looks) if look.solarise]
     if solarised:
         part = images[solarised]

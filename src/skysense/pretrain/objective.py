@@ -20,7 +20,7 @@ from skysense.pretrain.batch import ViewBatch
 from skysense.pretrain.config import ObjectiveConfig
 from skysense.pretrain.heads import DinoHead, TeacherMemory
 from skysense.pretrain.prototypes import share_of_entropy
-from skysense.sensors import MODALITIES
+from skysense.sensors import MODALITIES, Modality
 
 FUSED = "fused"
 GRANULARITIES = ("pixel", "object", "image")
@@ -48,12 +48,16 @@ class Branch(nn.Module):
 
 @dataclass
 class Source:
-    """Frames of one source (a modality or the fused feature) and who is compared with whom."""
+    """Frames of one source (a modality or the fused feature) and who is compared with whom.
+
+    ``pooled`` are the means of the student's frames.
+    """
 
     student: Tensor
     teacher: Tensor
     student_valid: Tensor
     teacher_valid: Tensor
+    pooled: Tensor
     student_rows: Tensor
     teacher_rows: Tensor
     places: Tensor
@@ -113,12 +117,13 @@ class Objective(nn.Module):
         local = None if views.locals is None else student.model(views.locals)
         parts: dict[str, Tensor] = {}
         looks: dict[str, float] = {}
-        for name, source in sources(views, seen, target, local).items():
+        pooled = {key: terms.pool(frames.values_NDhw, frames.valid_Nhw) for key, frames in seen.frames.items()}
+        for name, source in sources(views, seen, target, local, pooled).items():
             for granularity, value in self._source_terms(
                 name, source, views, student, teacher, teacher_temperature, looks if watch else None
             ).items():
                 parts[f"{granularity}/{name}"] = value
-        parts |= self._alignment_terms(views, seen)
+        parts |= self._alignment_terms(views, seen, pooled)
         weights = {"pixel": self.config.pixel, "object": self.config.object, "image": self.config.image}
         loss = torch.stack(
             [
@@ -190,18 +195,17 @@ class Objective(nn.Module):
                 looks[f"prototype_entropy/{name}_{granularity}"] = share_of_entropy(nearest)
         return found
 
-    def _alignment_terms(self, views: ViewBatch, seen: Features) -> dict[str, Tensor]:
+    def _alignment_terms(self, views: ViewBatch, seen: Features, pooled: dict[Modality, Tensor]) -> dict[str, Tensor]:
         """Symmetric InfoNCE between the image-level features of each pair of modalities, view by view."""
         if not self.config.beta:
             return {}
         scale = self.log_scale.clamp(max=4.6052).exp()  # ln 100, as in CLIP
         image, there = {}, {}
         for key, frames in seen.frames.items():
-            pooled = terms.pool(frames.values_NDhw, frames.valid_Nhw)
-            weight = frames.valid_Nhw.flatten(1).any(1).to(pooled.dtype)
-            total = pooled.new_zeros(2 * views.places, pooled.shape[1])
-            count = pooled.new_zeros(2 * views.places)
-            total = total.index_add(0, frames.sample_N, pooled * weight[:, None])
+            weight = frames.valid_Nhw.flatten(1).any(1).to(frames.values_NDhw.dtype)
+            total = weight.new_zeros(2 * views.places, pooled[key].shape[1])
+            count = weight.new_zeros(2 * views.places)
+            total = total.index_add(0, frames.sample_N, pooled[key] * weight[:, None])
             count = count.index_add(0, frames.sample_N, weight)
             image[key] = self.projections[key](total / count.clamp(min=1)[:, None])
             there[key] = count > 0
@@ -216,7 +220,9 @@ class Objective(nn.Module):
         return found
 
 
-def sources(views: ViewBatch, seen: Features, target: Features, local: Features | None) -> dict[str, Source]:
+def sources(
+    views: ViewBatch, seen: Features, target: Features, local: Features | None, pooled: dict[Modality, Tensor]
+) -> dict[str, Source]:
     """Every source that both branches saw, with rows resolved to frames."""
     found: dict[str, Source] = {}
     for key, pairs in views.global_pairs.items():
@@ -226,6 +232,7 @@ def sources(views: ViewBatch, seen: Features, target: Features, local: Features 
             teacher=theirs.values_NDhw,
             student_valid=ours.valid_Nhw,
             teacher_valid=theirs.valid_Nhw,
+            pooled=pooled[key],
             student_rows=_rows(ours.sample_N, ours.time_N, pairs.student_row, pairs.student_time),
             teacher_rows=_rows(theirs.sample_N, theirs.time_N, pairs.teacher_row, pairs.teacher_time),
             places=pairs.student_row,
@@ -237,11 +244,13 @@ def sources(views: ViewBatch, seen: Features, target: Features, local: Features 
             source.local_rows = _rows(crops.sample_N, crops.time_N, pairs.student_row, pairs.student_time)
             source.local_teacher_rows = _rows(theirs.sample_N, theirs.time_N, pairs.teacher_row, pairs.teacher_time)
     everyone = torch.arange(2 * views.places, device=views.common.device)
+    cells = seen.cells_BDhw
     fused = Source(
-        student=seen.cells_BDhw,
+        student=cells,
         teacher=target.cells_BDhw,
         student_valid=seen.occupied_Bhw,
         teacher_valid=target.occupied_Bhw,
+        pooled=terms.pool(cells, seen.occupied_Bhw),
         student_rows=everyone,
         teacher_rows=views.other(),
         places=everyone,
@@ -279,15 +288,12 @@ def _image_features(source: Source) -> tuple[Tensor, Tensor]:
     """Pooled features ``(R, D)`` of corresponding frames: global against global, then local against global."""
     teacher = terms.pool(source.teacher, source.teacher_valid)
     there = source.teacher_valid.flatten(1).any(1)
-    ours, theirs = [], []
-    for maps, valid, rows, teacher_rows in (
-        (source.student, source.student_valid, source.student_rows, source.teacher_rows),
-        (source.local, source.local_valid, source.local_rows, source.local_teacher_rows),
-    ):
-        if maps is None or valid is None or rows is None or teacher_rows is None:
-            continue
+    keep = source.student_valid.flatten(1).any(1)[source.student_rows] & there[source.teacher_rows]
+    ours, theirs = [source.pooled[source.student_rows[keep]]], [teacher[source.teacher_rows[keep]]]
+    crops, valid, rows, teacher_rows = source.local, source.local_valid, source.local_rows, source.local_teacher_rows
+    if crops is not None and valid is not None and rows is not None and teacher_rows is not None:
         keep = valid.flatten(1).any(1)[rows] & there[teacher_rows]
-        ours.append(terms.pool(maps, valid)[rows[keep]])
+        ours.append(terms.pool(crops, valid)[rows[keep]])
         theirs.append(teacher[teacher_rows[keep]])
     return torch.cat(ours), torch.cat(theirs)
 

@@ -31,8 +31,10 @@ def gather_cells(maps_NDhw: Tensor, rows_P: Tensor, cells_PS: Tensor) -> Tensor:
 
 def pool(maps_NDhw: Tensor, valid_Nhw: Tensor) -> Tensor:
     """Mean over the valid cells, ``(N, D)``; zero where none is valid."""
-    weight = valid_Nhw.to(maps_NDhw.dtype)
-    return torch.einsum("ndhw,nhw->nd", maps_NDhw, weight) / weight.sum((1, 2)).clamp(min=1)[:, None]
+    weight_NS = valid_Nhw.flatten(1).to(maps_NDhw.dtype)
+    # maps are channels last in memory: a row of weights times (S, D) reads them in order, an einsum does not
+    total_ND = (weight_NS[:, None] @ maps_NDhw.flatten(2).transpose(1, 2))[:, 0]
+    return total_ND / weight_NS.sum(1).clamp(min=1)[:, None]
 
 
 def object_assignment(
