@@ -43,6 +43,18 @@ def test_out_indices_return_blocks_without_the_cls_token() -> None:
     assert torch.equal(first.flatten(2).transpose(1, 2), outputs[0][:, 1:])
 
 
+def test_without_a_class_token_there_is_nothing_but_the_patches() -> None:
+    model, x = vit(cls_token=False), torch.randn(2, 2, 8, 24)
+    assert model.position.shape == (1, 16, 12)
+    assert "cls_token" not in model.state_dict()
+    table = model.position.view(1, 4, 4, 12).permute(0, 3, 1, 2)
+    table = F.interpolate(table, size=(2, 6), mode="bicubic", align_corners=False)
+    tokens = (model.patch_embed(x) + table).flatten(2).transpose(1, 2)
+    for block in model.blocks:
+        tokens = block(tokens)
+    torch.testing.assert_close(model(x)[0].flatten(2).transpose(1, 2), tokens, rtol=0, atol=1e-6)
+
+
 def test_other_bands_are_refused() -> None:
     with pytest.raises(InputError, match="reads 2 bands; got 10"):
         vit()(torch.zeros(1, 10, 16, 16))

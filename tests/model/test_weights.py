@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from skysense.errors import ConfigError, InputError
 from skysense.model.assembly import SkySense
-from skysense.model.config import ModelConfig
+from skysense.model.config import ModelConfig, ViTConfig
+from skysense.model.vit import ViT
 from skysense.model.weights import from_released, load_model, load_state, save_model, to_released
 from skysense.observation import Batch
 
@@ -108,6 +109,20 @@ def test_known_left_overs_are_ignored_and_reported(model: SkySense) -> None:
     assert ignored == ["mask_token", buffer]
     load_state(model.hr, ours)
     assert from_released({"ctpe": torch.zeros(1)}, "s2")[1] == ["ctpe"]
+
+
+def test_what_only_skysense_plusplus_has_is_ignored_and_reported() -> None:
+    encoder = ViT(ViTConfig(in_channels=2, image_size=16, dim=16, depth=1, heads=2, cls_token=False))
+    released = to_released(encoder.state_dict(), "s1")
+    assert "cls_token" not in released
+    extra = {key: torch.zeros(1) for key in ("cls_token", "mask_token", "vocabulary_token", "vocabulary_weight")}
+    ours, ignored = from_released(extra | released, "s1")
+    assert ignored == list(extra)
+    load_state(encoder, ours)
+    mixers = {key: torch.zeros(1) for key in ("attn1.proj_in.weight", "attn3.attn.attn.in_proj_bias", "norm_attn.bias")}
+    assert from_released(mixers, "hr")[1] == list(mixers)
+    with pytest.raises(InputError, match="belong to no part"):
+        from_released({"attn4.proj_in.weight": torch.zeros(1)}, "hr")
 
 
 def test_foreign_names_are_refused(model: SkySense) -> None:

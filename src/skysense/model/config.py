@@ -109,6 +109,8 @@ class ViTConfig:
         mlp_ratio: hidden width of the MLPs over their width.
         drop_path: greatest drop-path rate; it grows linearly from 0 over the blocks.
         out_indices: blocks whose output is returned; empty for the last one only.
+        cls_token: process a learned token beside the patches, as SkySense does; SkySense++ has none in its sequences,
+            and no row for it in the position table.
         layer_norm_eps: epsilon of every LayerNorm.
     """
 
@@ -121,6 +123,7 @@ class ViTConfig:
     mlp_ratio: float = 4.0
     drop_path: float = 0.3
     out_indices: tuple[int, ...] = ()
+    cls_token: bool = True
     layer_norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
@@ -323,8 +326,24 @@ PRESETS: dict[str, ModelConfig] = {
         fusion=FusionConfig(input_dim=384, dim=384, depth=8, heads=6, drop_path=0.1),
         geo_context=GeoContextConfig(prototypes=32),
     ),
+    "huge": ModelConfig(
+        hr=SwinConfig(), s2=ViTConfig(in_channels=10), s1=ViTConfig(in_channels=2), fusion=FusionConfig()
+    ),
+    "huge++": ModelConfig(
+        hr=SwinConfig(),
+        s2=ViTConfig(in_channels=10, image_size=16, cls_token=False, layer_norm_eps=1e-6),
+        s1=ViTConfig(in_channels=2, image_size=16, cls_token=False, layer_norm_eps=1e-6),
+        fusion=FusionConfig(),
+        date_on=("s2",),
+    ),
 }
-"""``tiny`` is pre-trained in minutes on two CPU cores, ``small`` for one GPU; both read windows of 4 cells and more."""
+"""Models by name.
+
+* ``tiny`` is pre-trained in minutes on two CPU cores, ``small`` on one GPU; both read windows of 4 cells and more.
+* ``huge`` is the published SkySense: 1,659,008,144 parameters. Its high-resolution images have at least 225 px a side.
+* ``huge++`` is what SkySense++ has instead: Sentinel encoders without a class token, with positions for 4 x 4 patches
+  and another epsilon; dates on Sentinel-2 only (specification 2.4, Q5, Q7). Its annotation tokens and VAE are left out.
+"""
 
 
 def preset(name: str) -> ModelConfig:

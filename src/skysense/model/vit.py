@@ -23,8 +23,9 @@ class ViT(nn.Module):
         self.side = config.image_size // config.patch
         self.out_indices = config.out_indices or (config.depth - 1,)
         self.patch_embed = nn.Conv2d(config.in_channels, config.dim, config.patch, config.patch)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
-        self.position = nn.Parameter(torch.empty(1, 1 + self.side**2, config.dim))
+        self.extra = int(config.cls_token)  # tokens in front of the patches
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim)) if config.cls_token else None
+        self.position = nn.Parameter(torch.empty(1, self.extra + self.side**2, config.dim))
         self.blocks = stack(
             config.dim, config.depth, config.heads, config.mlp_ratio, config.drop_path, config.layer_norm_eps
         )
@@ -55,13 +56,14 @@ class ViT(nn.Module):
         patches_NDhw = self.patch_embed(frames_NCHW)
         height, width = patches_NDhw.shape[2:]
         tokens_NLD = patches_NDhw.flatten(2).transpose(1, 2)
-        cls = self.cls_token.expand(len(tokens_NLD), -1, -1)
-        tokens_NLD = torch.cat([cls, tokens_NLD], dim=1) + self._positions(height, width)
+        if self.cls_token is not None:
+            tokens_NLD = torch.cat([self.cls_token.expand(len(tokens_NLD), -1, -1), tokens_NLD], dim=1)
+        tokens_NLD = tokens_NLD + self._positions(height, width)
         maps = []
         for index, block in enumerate(self.blocks):
             tokens_NLD = block(tokens_NLD)
             if index in self.out_indices:
-                maps.append(tokens_NLD[:, 1:].unflatten(1, (height, width)).permute(0, 3, 1, 2))
+                maps.append(tokens_NLD[:, self.extra :].unflatten(1, (height, width)).permute(0, 3, 1, 2))
         return tuple(maps)
 
     def _positions(self, height: int, width: int) -> Tensor:
@@ -72,7 +74,7 @@ class ViT(nn.Module):
         """
         if height * width == self.side**2:
             return self.position
-        cls, grid = self.position[:, :1], self.position[:, 1:]
+        cls, grid = self.position[:, : self.extra], self.position[:, self.extra :]
         grid = grid.unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)
         grid = F.interpolate(grid, size=(height, width), mode="bicubic", align_corners=False)
         return torch.cat([cls, grid.flatten(2).transpose(1, 2)], dim=1)

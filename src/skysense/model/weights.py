@@ -6,6 +6,7 @@ Nothing is loaded in part: a missing, superfluous or misshapen tensor is an erro
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +37,10 @@ _MODULES: dict[str, tuple[str, Part]] = {
     "head_s1.": ("align_s1.", "head_s1"),
     "fusion.": ("fusion.", "fusion"),
 }
-_LEFT_OVER = re.compile(r"(^|\.)(mask_token|ctpe|relative_coords_table|relative_position_index)$")
+_LEFT_OVER = re.compile(
+    r"(^|\.)((mask_token|ctpe|relative_coords_table|relative_position_index)"
+    r"|(vocabulary_token|vocabulary_weight)|(attn[123]|norm_attn)\..*)$"  # these of SkySense++
+)
 
 # Each rule is (released, ours); {} stands for an index, the same on both sides in order. Names are matched in pieces:
 # a leading part, then, for what repeats, a trailing part.
@@ -99,7 +103,8 @@ def from_released(state: Mapping[str, Tensor], part: Part) -> tuple[dict[str, Te
 
     Returns:
         The state dict of our module (see `load_state`), and the names that are known left-overs of released files and
-        were ignored: mask tokens, relative-position buffers, a date table inside a file of one module.
+        were ignored: mask tokens, relative-position buffers, a date table inside a file of one module; of SkySense++
+        also annotation tokens and what mixes them in, and a class token that its encoders do not use.
 
     Raises:
         InputError: names that belong to no tensor of that module.
@@ -109,9 +114,12 @@ def from_released(state: Mapping[str, Tensor], part: Part) -> tuple[dict[str, Te
     ours: dict[str, Tensor] = {}
     ignored: list[str] = []
     unknown: list[str] = []
+    idle = _idle_tokens(state)
     for key, tensor in state.items():
         new = _translate(key, part, back=False)
-        if new is not None:
+        if key in idle:
+            ignored.append(key)
+        elif new is not None:
             ours[new] = _as_linear(tensor) if _is_head(new, part) else tensor
         elif _LEFT_OVER.search(key):
             ignored.append(key)
@@ -251,6 +259,15 @@ def _translate(key: str, part: Part, *, back: bool) -> str | None:
             *indices, suffix = match.groups()
             return target.format(*indices) + (suffix or "")
     return None
+
+
+def _idle_tokens(state: Mapping[str, Tensor]) -> set[str]:
+    """Class tokens whose position table has no row for them: as many rows as a square grid has patches."""
+    idle = set()
+    for key, tensor in state.items():
+        if key.endswith("pos_embed") and tensor.ndim == 3 and math.isqrt(tensor.shape[1]) ** 2 == tensor.shape[1]:
+            idle.add(key.removesuffix("pos_embed") + "cls_token")
+    return idle
 
 
 def _is_head(key: str, part: Part) -> bool:
