@@ -8,7 +8,9 @@ the package does instead:
 * The last block of the fusion works for all tokens, although only the first is read. The package works for that
   one, and multiplies the weights of keys and values with it instead of with all tokens.
 * Encoders read padded frames too. The package packs the frames that are there.
-* Attention is written out: logits, mask, softmax. The package calls the fused kernel where that is faster.
+* A batch runs as a whole, whatever the size of its tensors. On a CPU the package runs pieces that stay in the cache.
+* Attention is written out: logits, mask, softmax. The package masks nothing, adds a bias in place, and calls the fused
+  kernel where that is faster.
 * Window attention projects queries, keys and values one by one, then normalises, scales and biases in separate passes.
   The package has one projection and one pass of factors; on a CPU that gains next to nothing.
 

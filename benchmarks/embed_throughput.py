@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from _ceiling import matmul_rate, operations, share
 
 from skysense.data.earth.writing import simulate_scene
 from skysense.maps.blend import Layout
@@ -83,6 +84,8 @@ def main() -> None:
                 print(f"round {number}: bare {speeds[0]:.2f} windows/s, end to end {speeds[1]:.2f} windows/s")
     size = f"{args.height} x {args.width} px, {len(windows)} windows of {WINDOW_CELLS} cells"
     print(f"{args.preset} on {args.device}, {args.threads} threads, {size}, batches of {args.batch_size}")
+    seconds = statistics.median(bare[0] for bare, _ in rounds)
+    print(f"bare: {share(operations(jobs[0]), seconds, matmul_rate(args.device))}")
     for at, name in enumerate(("clock", "processor time")):
         ratio = statistics.median(bare[at] / whole[at] for bare, whole in rounds)
         print(f"end to end / bare, median of {len(rounds)} paired rounds by {name}: {ratio:.3f}")

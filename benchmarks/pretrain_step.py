@@ -26,6 +26,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from _ceiling import matmul_rate, operations, share
 from _plain_step import PlainRun
 from torch import Tensor
 
@@ -171,10 +172,13 @@ def main() -> None:
             print(f"round {number}: plain {plain}, package {package} a step (processor time)")
     size = f"{args.batch_size} places, views of {args.view_cells} cells, {args.frames[0]} + {args.frames[1]} frames"
     print(f"{args.preset} on {args.device}, {args.threads} threads, {size}, float32")
+    middle = statistics.median(fast[0] for _, fast in rounds)
+    work = operations(partial(sides[1].advance, views))
+    print(f"package: {share(work, middle, matmul_rate(args.device))}")
     for at, name in enumerate(("clock", "processor time")):
         ratios = [slow[at] / fast[at] for slow, fast in rounds]
-        middle, spread = statistics.median(ratios), f"{min(ratios):.2f} to {max(ratios):.2f}"
-        print(f"plain / package, median of {len(rounds)} paired rounds by {name}: {middle:.2f} ({spread})")
+        median, spread = statistics.median(ratios), f"{min(ratios):.2f} to {max(ratios):.2f}"
+        print(f"plain / package, median of {len(rounds)} paired rounds by {name}: {median:.2f} ({spread})")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ import pytest
 
 from skysense.cli import PARSERS, VERBS, _config, build_parser, main
 from skysense.demo import DEMO
+from skysense.model.assembly import SkySense
+from skysense.model.config import preset
+from skysense.model.weights import save_model
 from skysense.pretrain.config import PretrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,6 +54,21 @@ def test_a_bad_place_is_listed_and_the_status_says_so(tmp_path: Path, capsys: py
     printed = capsys.readouterr().out
     assert "1 of 2 places are good" in printed
     assert "s2.nc" in printed
+
+
+def test_probing_goes_on_without_a_place_that_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earth = tmp_path / "earth"
+    assert main(["simulate", str(earth), "--regions", "2", "--places_per_region", "6", "--footprint_cells", "4"]) == 0
+    bad, worse, *_ = (path for path in sorted(earth.iterdir()) if path.is_dir())
+    (bad / "hr.tif").write_bytes(b"II*")
+    (worse / "place.json").write_text("{")
+    save_model(tmp_path / "model.safetensors", SkySense(preset("tiny")))
+    assert main(["probe", str(tmp_path / "model.safetensors"), str(earth)]) == 0
+    printed = capsys.readouterr()
+    assert f"skipped {bad.name}" in printed.out and f"skipped {worse.name}" in printed.out
+    assert "left out 1 places" in printed.err and "warnings.warn" not in printed.err
 
 
 def test_errors_are_one_message_without_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
@@ -37,13 +38,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        return VERBS[options.verb](options[options.verb])
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return VERBS[options.verb](options[options.verb])
     except SkySenseError as error:
         Console(stderr=True, highlight=False).print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped. What was finished is kept; the same command goes on from there.")
         return 130
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning without the line of code that raised it."""
+    Console(stderr=True, highlight=False).print(f"[yellow]{escape(str(message))}[/yellow]", soft_wrap=True)
 
 
 def build_parser() -> ArgumentParser:
@@ -171,18 +186,24 @@ def _probe_parser() -> ArgumentParser:
 
 
 def _probe(options: Namespace) -> int:
-    from skysense.benchmark.probe import probe_model
+    from skysense.benchmark.probe import probe_model, without_context
     from skysense.data.places import Places
     from skysense.files import write_json
     from skysense.model.weights import load_model
 
+    model = load_model(options.model)
     with bar("probing") as progress:
-        results = probe_model(load_model(options.model), Places(options.data), seed=options.seed, progress=progress)
+        places = Places(options.data).readable(lambda done, total: progress(done, total, "reading places"))
+        results = probe_model(model, places, seed=options.seed, progress=progress)
     for header, body in (results.table.grid(), results.table.difference_grid()):
         table = Table(*header)
         for row in body:
             table.add_row(*row)
         console.print(table)
+    if nowhere := without_context(model, places):
+        console.print(f"[yellow]no geo-context: {nowhere} of {len(places)} places lie in no region it learned[/yellow]")
+    for failure in places.failures:
+        console.print(f"[yellow]skipped {escape(failure.place)}: {escape(failure.message)}[/yellow]")
     if options.out is not None:
         write_json(options.out, results.table.to_json())
     return 0

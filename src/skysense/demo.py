@@ -139,7 +139,7 @@ def demo(
 def simulated(out: Path, tell: Progress) -> Source:
     """An Earth of made-up places; half of them are learned from, the other half is tested on and shown."""
     simulate(out / "places", progress=lambda done, total: tell(done, total, "1/5 simulating an Earth"))
-    places = Places(out / "places")
+    places = Places(out / "places").readable()
     test = places.select(split="test")
     return Source(
         name="simulated",
@@ -166,7 +166,7 @@ def real(root: Path) -> Source:
     corpus = JoinedPlaces([Places(file.parent) for file in sorted(root.glob(f"*/{DATASET_FILE}"))])
     count = {source.root.name: len(source) for source in corpus.sources}
     asked = [one for one in questions if sum(count.get(folder, 0) for folder in one.folders) >= LEAST_PLACES]
-    shown, aerial = Places(root / THREE_SENSORS), Places(root / AERIAL)
+    shown, aerial = (Places(root / folder).readable() for folder in (THREE_SENSORS, AERIAL))
     image = next((place for place in aerial if place.footprint and "hr" in place.modalities), None)
     if image is None:
         raise InputError("holds no aerial image with a position to make a map of", file=aerial.root)
@@ -215,7 +215,8 @@ def write_report(
         {
             "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
             "steps of pre-training": outcome.steps,
-            "places learned from": len(source.corpus) - len(outcome.skipped),
+            "places learned from": len(source.corpus) + len(source.corpus.failures) - len(outcome.skipped),
+            **({"left out": ", ".join(outcome.skipped)} if outcome.skipped else {}),
             **source.facts,
             "model": outcome.model.name,
         }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,17 @@ def test_folders_with_the_same_label_are_one_table(root: Path) -> None:
     assert material.targets.cells_hw is not None
     assert [cells.shape for cells in material.targets.cells_hw] == [(4, 4), (4, 4), (8, 8), (8, 8)]
     assert sorted(np.concatenate([test for _, test in material.folds]).tolist()) == [0, 1, 2, 3]
+
+
+def test_a_place_that_cannot_be_read_is_left_out_and_named(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "chesapeake", tmp_path / "chesapeake")
+    shutil.copytree(root / "flair", tmp_path / "flair")
+    bad = next(path for path in sorted((tmp_path / "flair").iterdir()) if path.is_dir())
+    (bad / "s1.nc").write_bytes(b"CDF")
+    question = Question("Both", ("flair", "chesapeake"), "land_cover", "mask")
+    with pytest.warns(UserWarning, match=rf"left out 1 places: .*{bad.name}.s1.nc"):
+        material = load(tmp_path, question, _silent)
+    assert len(material.samples) == len(material.targets.names) == 3
 
 
 def test_the_only_place_is_cut_into_quarters(tmp_path: Path) -> None:

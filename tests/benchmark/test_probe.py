@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from skysense.benchmark.probe import COMPARISONS, METHODS, probe_model, random_twin
+from skysense.benchmark.probe import COMPARISONS, METHODS, probe_model, random_twin, without_context
 from skysense.data.earth import simulate
 from skysense.data.places import Places, write_dataset
 from skysense.errors import InputError
@@ -39,6 +39,17 @@ def test_a_model_is_probed_beside_every_baseline(tmp_path: Path) -> None:
     assert {(one.a, one.b) for one in results.table.differences} == set(COMPARISONS)
     assert all(0 <= row.lo <= row.value <= row.hi <= 1 for row in results.table.rows)
     assert {"raw pixels", "features, pre-trained", "scene: majority"} <= set(seen)
+
+
+def test_places_without_geo_context_are_counted(tmp_path: Path) -> None:
+    simulate(tmp_path / "earth", regions=3, places_per_region=2, footprint_cells=4, seed=0)
+    places = Places(tmp_path / "earth")
+    first, second, _ = places.regions.cells
+    model = SkySense(preset("tiny"), regions=[first, second])
+    assert model.geo is not None
+    model.geo.initialised[0] = True
+    assert without_context(model, places) == 4
+    assert without_context(SkySense(preset("tiny")), places) == 0
 
 
 def test_places_without_labels_are_refused(tmp_path: Path) -> None:

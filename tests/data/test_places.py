@@ -246,6 +246,21 @@ def test_in_bulk_bad_places_are_skipped_and_listed(tmp_path: Path) -> None:
     assert len(list(places.samples(["s1"], window=Window(0, 0, 4, 4)))) == 3
 
 
+def test_what_can_be_read_is_found_out_once_and_the_rest_listed(tmp_path: Path) -> None:
+    write_folder(tmp_path, "a", "b", "c", "d")
+    (tmp_path / "b" / "s2.nc").write_bytes(b"CDF")
+    mask = next((tmp_path / "d").glob("*fine*.tif"))
+    mask.write_bytes(mask.read_bytes()[:100])
+    places, told = Places(tmp_path), list[tuple[int, int]]()
+    good = places.readable(lambda done, total: told.append((done, total)))
+    assert [place.name for place in good] == ["a", "c"]
+    assert [failure.place for failure in good.failures] == ["b", "d"]
+    assert good.regions is places.regions and len(places) == 4 and not places.failures
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    with pytest.raises(InputError, match=r"no place that can be read; the first: .*s2\.nc"):
+        places.select(where=lambda place: place.name == "b").readable()
+
+
 def test_threads_may_read_at_once(places: Places) -> None:
     wanted = make_sample("a", seed=1).series["s2"].values
     equal: list[bool] = []

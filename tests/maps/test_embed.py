@@ -137,6 +137,17 @@ def test_sentinel_2_map_is_the_documented_blend_across_two_regions(tmp_path: Pat
     assert found.shape == (192, 21, 26)
     assert_same_map(found, expected)
     assert np.abs(found[96:]).max() > 0.01, "the context takes part"
+    assert not any("geo-context" in note for note in result.notes)
+
+
+def test_windows_without_geo_context_and_simulated_scenes_are_said_aloud(tmp_path: Path) -> None:
+    scene = s2_scene(tmp_path / "s.tif", 8, 12)
+    with rasterio.open(scene, "r+") as file:
+        file.update_tags(SKYSENSE_SIMULATED="yes")
+    result = embed(tiny((1, 2)), scene, tmp_path / "out.tif", window_cells=8)
+    assert any("2 of 2 windows lie in regions whose prototypes" in note for note in result.notes)
+    with rasterio.open(result.path) as file:
+        assert file.tags()["SKYSENSE_SIMULATED"] == "yes"
     with rasterio.open(result.path) as file:
         assert file.descriptions[95:97] == ("fused 95", "context 0")
 

@@ -31,7 +31,7 @@ SMALL = PretrainConfig(
     steps=6,
     batch_size=2,
     views=ViewConfig(global_cells=4, local_crops=1, s2_frames=2, s1_frames=1),
-    objective=ObjectiveConfig(pixel_cells=4, object_clusters=2),
+    objective=ObjectiveConfig(pixel_cells=4, object_clusters=2, memory_rows=50),
     checkpoint_every=2,
     watch_every=2,
 )
@@ -150,12 +150,25 @@ def test_one_corrupt_place_is_skipped_counted_and_listed(earth: Path, tmp_path: 
     import shutil
 
     shutil.copytree(earth, tmp_path / "earth")
-    bad = next(iter(sorted(path for path in (tmp_path / "earth").iterdir() if path.is_dir())))
+    bad, worse, *_ = sorted(path for path in (tmp_path / "earth").iterdir() if path.is_dir())
     (bad / "hr.tif").write_bytes(b"II*\0 not an image")
-    outcome = pretrain(SMALL, Places(tmp_path / "earth"), tmp_path / "run", device="cpu")
-    assert list(outcome.skipped) == [bad.name]
-    assert "hr.tif" in outcome.skipped[bad.name]
+    (worse / "place.json").write_text("{")
+    with pytest.warns(UserWarning, match="left out 1 places"):
+        places = Places(tmp_path / "earth")
+    outcome = pretrain(SMALL, places, tmp_path / "run", device="cpu")
+    assert set(outcome.skipped) == {bad.name, worse.name}
+    assert "hr.tif" in outcome.skipped[bad.name] and "place.json" in outcome.skipped[worse.name]
     assert outcome.steps == 6
+
+
+def test_without_tensorboard_a_run_says_so_and_goes_on(
+    earth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    outcome = pretrain(replace(SMALL, steps=1), Places(earth), tmp_path, device="cpu")
+    assert any("TensorBoard" in note and "skysense[train]" in note for note in outcome.notes)
+    assert len(read(tmp_path / "log.jsonl")) == 1
+    assert not (tmp_path / "tensorboard").exists()
 
 
 def test_folders_are_joined_and_places_smaller_than_a_view_are_skipped_and_listed(earth: Path, tmp_path: Path) -> None:
@@ -168,7 +181,7 @@ def test_folders_are_joined_and_places_smaller_than_a_view_are_skipped_and_liste
     assert "is 4 x 4 cells, smaller than a view of 8 x 8" in outcome.skipped[both[0].name]
     known = load_model(outcome.model).geo
     assert known is not None and tuple(known.region_cells.tolist()) == both.regions.cells
-    with pytest.raises(InputError, match=r"none of the 2 places of step 0 can be read.*smaller than a view"):
+    with pytest.raises(InputError, match=r"none of the 2 places can be used.*smaller than a view"):
         pretrain(config, Places(tmp_path / "small"), tmp_path / "none", device="cpu")
 
 
@@ -213,16 +226,36 @@ def test_order_is_a_permutation_that_every_place_shares_in() -> None:
         read_indices.append(index)
         raise InputError(f"place {index}")
 
-    stream = Stream(read_one, 7, batch_size=3, seed=5, prepare=lambda samples, rngs: len(samples))
+    stream = Stream(read_one, 7, batch_size=3, seed=5, draw=lambda sample, rng: 0, assemble=len)
     first = [stream.indices(step)[1].tolist() for step in range(2)]
     assert sorted(first[0] + first[1]) == sorted(permutation(5, 0, 7)[:6].tolist())
     assert stream.indices(2)[0] == 1
-    with pytest.raises(InputError, match="none of the 3 places of step 0"):
-        stream.batch(0)
-    assert read_indices == first[0]
+    with pytest.raises(InputError, match="none of the 7 places can be used; the first: place"):
+        stream.batch(1)
+    assert read_indices == np.roll(permutation(5, 0, 7), -3).tolist()
+    assert read_indices[:3] == first[1]
     assert not np.array_equal(permutation(5, 0, 7), permutation(5, 1, 7))
     with pytest.raises(InputError, match="no place"):
-        Stream(read_one, 0, batch_size=3, seed=5, prepare=lambda samples, rngs: 0)
+        Stream(read_one, 0, batch_size=3, seed=5, draw=lambda sample, rng: 0, assemble=len)
+
+
+def test_a_batch_without_a_place_of_its_own_takes_the_next_and_says_what_was_left_out() -> None:
+    order = permutation(5, 0, 4).tolist()
+
+    def read_one(index: int) -> int:
+        if index == order[0]:
+            raise InputError("unreadable")
+        return index
+
+    def draw(index: int, rng: np.random.Generator) -> int:
+        if index == order[1]:
+            raise InputError("nothing in sight")
+        return index
+
+    stream = Stream(read_one, 4, batch_size=1, seed=5, draw=draw, assemble=list)  # type: ignore[arg-type,var-annotated]
+    assert [stream.batch(step) for step in range(4)] == [[order[2]], [order[2]], [order[2]], [order[3]]]
+    assert stream.failed == {order[0]: "unreadable"}
+    assert stream.left_out == {order[1]: "nothing in sight"}
 
 
 def test_the_log_survives_a_line_cut_off_by_a_kill(tmp_path: Path) -> None:

@@ -14,12 +14,11 @@ from torch import Tensor
 from skysense.data.earth import simulate_place
 from skysense.model.assembly import Features, SkySense
 from skysense.model.config import preset
-from skysense.pretrain import terms
 from skysense.pretrain.batch import FramePairs, ViewBatch, make_batch
 from skysense.pretrain.config import ObjectiveConfig, ViewConfig
 from skysense.pretrain.objective import Branch, Objective, effective_rank
 from skysense.pretrain.prototypes import update_prototypes
-from skysense.pretrain.sinkhorn import sinkhorn
+from tests.pretrain.test_terms import slow_sinkhorn
 
 VIEWS = ViewConfig(global_cells=4, local_crops=1, s2_frames=3, s1_frames=2)
 CONFIG = ObjectiveConfig(
@@ -48,7 +47,7 @@ def cross_entropy(student: Branch, teacher: Branch, name: str, ours: list[Tensor
     for start in range(0, len(ours), CONFIG.logit_rows):
         part = slice(start, start + CONFIG.logit_rows)
         scores = torch.stack([goal(t[None])[0] @ goal.weight.T for t in theirs[part]])
-        targets = sinkhorn(scores[None], eps=TEMPERATURE, iterations=CONFIG.sinkhorn_iterations)[0]
+        targets = torch.tensor(slow_sinkhorn(scores, TEMPERATURE, CONFIG.sinkhorn_iterations), dtype=scores.dtype)
         for s, target in zip(ours[part], targets, strict=True):
             seen = torch.log_softmax(head(s[None])[0] @ head.weight.T / CONFIG.student_temperature, -1)
             total -= float((target * seen).sum())
@@ -99,11 +98,19 @@ def slow_terms(views: ViewBatch, student: Branch, teacher: Branch, name: str) ->
             rows["pixel"][0].append(s)
             rows["pixel"][1].append(t)
         if cells:
-            s_cells, t_cells = (torch.stack(part)[None] for part in zip(*cells, strict=True))
-            there = torch.ones(1, len(cells), dtype=torch.bool)
-            assignment, exists = terms.object_assignment(t_cells, there, 3, eps=0.05, iterations=3)
-            rows["object"][0].extend(terms.object_centres(s_cells, assignment)[exists])
-            rows["object"][1].extend(terms.object_centres(t_cells, assignment)[exists])
+            s_cells, t_cells = (torch.stack(part) for part in zip(*cells, strict=True))
+            cosine = torch.tensor(
+                [
+                    [float(cell @ seed / (cell.norm() * seed.norm())) for seed in t_cells[: CONFIG.object_clusters]]
+                    for cell in t_cells
+                ],
+                dtype=torch.float64,
+            )
+            share = slow_sinkhorn(cosine, CONFIG.sinkhorn_eps, CONFIG.sinkhorn_iterations)
+            for k in range(cosine.shape[1]):
+                weight = sum(row[k] for row in share)
+                rows["object"][0].append(sum(row[k] * cell for row, cell in zip(share, s_cells, strict=True)) / weight)
+                rows["object"][1].append(sum(row[k] * cell for row, cell in zip(share, t_cells, strict=True)) / weight)
         if ours_valid.any() and theirs_valid.any():
             rows["image"][0].append(mean_cell(ours, ours_valid))
             rows["image"][1].append(mean_cell(theirs, theirs_valid))
@@ -128,17 +135,24 @@ def test_terms_of_a_source(step: tuple[ViewBatch, Branch, Branch, Objective], na
         assert float(result.terms[f"{key}/{name}"]) == pytest.approx(value, abs=1e-9), key
 
 
-def test_alignment_terms_and_the_sum(step: tuple[ViewBatch, Branch, Branch, Objective]) -> None:
+def test_the_loss_is_the_sum_of_the_terms(step: tuple[ViewBatch, Branch, Branch, Objective]) -> None:
+    views, student, teacher, objective = step
+    with torch.no_grad():
+        result, _ = objective(views, student, teacher, teacher_temperature=TEMPERATURE)
+    assert float(result.loss) == pytest.approx(sum(float(value) for value in result.terms.values()), abs=1e-9)
+
+
+@pytest.mark.parametrize(("one", "two"), [("hr", "s2"), ("hr", "s1"), ("s2", "s1")])
+def test_alignment_terms(step: tuple[ViewBatch, Branch, Branch, Objective], one: str, two: str) -> None:
     views, student, teacher, objective = step
     with torch.no_grad():
         result, seen = objective(views, student, teacher, teacher_temperature=TEMPERATURE)
-    assert float(result.loss) == pytest.approx(sum(float(value) for value in result.terms.values()), abs=1e-9)
-    one, two = "s2", "s1"
     halves = []
     for half in (0, 1):
-        logits = []
         vectors: dict[str, list[Tensor]] = {one: [], two: []}
-        for row in (3 * half, 3 * half + 2):  # the place between them has no Sentinel-1
+        for row in range(3 * half, 3 * half + 3):
+            if two == "s1" and row == 3 * half + 1:  # this place has no Sentinel-1
+                continue
             for key in (one, two):
                 frames = seen.frames[key]
                 pooled = [
@@ -148,10 +162,19 @@ def test_alignment_terms_and_the_sum(step: tuple[ViewBatch, Branch, Branch, Obje
                 ]
                 projected = objective.projections[key](torch.stack(pooled).mean(0))
                 vectors[key].append(projected / projected.norm())
-        logits = torch.stack(vectors[one]) @ torch.stack(vectors[two]).T / CONFIG.alignment_temperature
-        loss = [-float(grid.log_softmax(1)[i, i]) for grid in (logits, logits.T) for i in range(2)]
-        halves.append(sum(loss) / 4)
-    assert float(result.terms["align/s2-s1"]) == pytest.approx(sum(halves) / 2, abs=1e-7)
+        logits = (torch.stack(vectors[one]) @ torch.stack(vectors[two]).T * objective.log_scale.exp()).detach()
+        count = len(logits)
+        loss = [-float(grid.log_softmax(1)[i, i]) for grid in (logits, logits.T) for i in range(count)]
+        halves.append(sum(loss) / (2 * count))
+    assert float(result.terms[f"align/{one}-{two}"]) == pytest.approx(sum(halves) / 2, abs=1e-9)
+
+
+def test_without_contrastive_terms_alignment_is_left(step: tuple[ViewBatch, Branch, Branch, Objective]) -> None:
+    views, student, teacher, _ = step
+    alone = Objective(student, dataclasses.replace(CONFIG, pixel=0, object=0, image=0)).double()
+    with torch.no_grad():
+        result, _ = alone(views, student, teacher, teacher_temperature=TEMPERATURE)
+    assert sorted(result.terms) == ["align/hr-s1", "align/hr-s2", "align/s2-s1"]
 
 
 def test_gradient_reaches_the_student_and_not_the_teacher(step: tuple[ViewBatch, Branch, Branch, Objective]) -> None:

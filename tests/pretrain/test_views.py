@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -82,6 +84,18 @@ def test_frames_unseen_in_the_window_are_not_drawn() -> None:
     for seed in range(5):
         for view in draw_views(np.random.default_rng(seed), sample, SMALL):
             assert set(view.frames["s2"].tolist()) <= {0, 1, 2}
+
+
+def test_windows_that_saw_nothing_are_drawn_again_a_few_times() -> None:
+    sample = place().only(["s2"])
+    sample.series["s2"].valid[:, :, 6:] = False
+    small = replace(SMALL, global_cells=4, local_cells=4, local_crops=0)
+    for seed in range(30):
+        for view in draw_views(np.random.default_rng(seed), sample, small):
+            assert cut(sample, view).series["s2"].valid.any()
+    sample.series["s2"].valid[:] = False
+    with pytest.raises(InputError, match=r"windows without any observed pixel"):
+        draw_views(np.random.default_rng(0), sample, small)
 
 
 def test_pairs_are_the_nearest_within_the_limit() -> None:

@@ -179,7 +179,7 @@ class Work:
             footprint_cells=config.footprint_cells,
             progress=lambda done, total: self.progress(done, total, "simulating places"),
         )
-        return Places(self.out / "earth")
+        return Places(self.out / "earth").readable(lambda done, total: self.progress(done, total, "reading places"))
 
     def pretrained(self, places: Places, seed: int) -> Path:
         """The model pre-trained with a seed, on the places of the training split, without their labels."""
@@ -283,6 +283,7 @@ def facts(config: EvidenceConfig, places: Places, model: Path) -> dict[str, Any]
     recipe, device = config.recipe, "GPU" if torch.cuda.is_available() else "CPU"
     parameters = sum(tensor.numel() for tensor in load_model(model).parameters())
     return {
+        **({"left out": ", ".join(one.message for one in places.failures)} if places.failures else {}),
         "simulated places": f"{len(places)} in {len(places.regions)} regions, half to learn from and half to test on",
         "model": f"{recipe.preset}, {parameters / 1e6:.2f} M parameters",
         "pre-training": f"{recipe.steps} steps of {recipe.batch_size} places, without labels, on the training half",

@@ -6,6 +6,7 @@ name, since there are few; neighbours stay together.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,12 +132,16 @@ def results(question: Question, by_seed: Sequence[tuple[int, Outcomes]]) -> Resu
 
 
 def load(root: Path, question: Question, tell: Callable[[str], None]) -> Material:
-    """Read the imagery and labels of a question; only labelled places are read.
+    """Read the imagery and labels of a question; places that cannot be read are left out with a warning.
 
     Raises:
-        InputError: folders that do not share the classes, or a place that cannot be read.
+        InputError: folders that do not share the classes, or one without a place that can be read.
     """
-    sources = [Places(root / folder) for folder in question.folders]
+    sources = [Places(root / folder).readable() for folder in question.folders]
+    for source in sources:
+        if source.failures:
+            listed = "; ".join(failure.message for failure in source.failures)
+            warnings.warn(f"{question.title}: left out {len(source.failures)} places: {listed}", stacklevel=2)
     tasks = {next((task for task in tasks_of(source) if task.label == question.label), None) for source in sources}
     if len(tasks) != 1 or None in tasks:
         raise InputError(f"folders {', '.join(question.folders)} do not share the label {question.label!r}", file=root)

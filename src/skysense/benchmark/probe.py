@@ -8,6 +8,7 @@ import torch
 
 from skysense.data.places import Places
 from skysense.errors import InputError
+from skysense.geo import RegionTable
 from skysense.model.assembly import SkySense
 from skysense.observation import Sample
 from skysense.probes.features import FrozenFeatures, extract
@@ -41,7 +42,8 @@ def probe_model(model: SkySense, places: Places, *, seed: int = 0, progress: Pro
 
     Args:
         model: on the device to run on.
-        places: with labels; split as they say, or by cross-validation.
+        places: with labels; split as they say, or by cross-validation. See `Places.readable` for folders in which some
+            may be damaged.
         seed: of the random weights and of the heads.
         progress: called after each place and each probe.
 
@@ -63,6 +65,15 @@ def probe_model(model: SkySense, places: Places, *, seed: int = 0, progress: Pro
     for a, b in COMPARISONS:
         results.compare(a, b)
     return results
+
+
+def without_context(model: SkySense, places: Places) -> int:
+    """How many places lie in no region whose prototypes the model has learned; 0 for a model without prototypes."""
+    if model.geo is None:
+        return 0
+    table, learned = RegionTable(model.geo.region_cells.tolist()), model.geo.initialised.tolist()
+    slots = [table.slot(place.lon, place.lat) for place in places]
+    return sum(slot is None or not learned[slot] for slot in slots)
 
 
 def random_twin(model: SkySense, seed: int) -> SkySense:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from skysense.data.places import Place, Places
+from skysense.data.places import Failure, Place, Places
 from skysense.errors import InputError
 from skysense.geo import RegionTable
 from skysense.observation import Sample
@@ -31,11 +31,13 @@ class JoinedPlaces:
             )
         self.sources = tuple(sources)
         self.regions = RegionTable(cell for source in sources for cell in source.regions.cells)
+        self.failures: list[Failure] = []
         self._places: list[Place] = []
         self._source_of: dict[str, Places] = {}
         for name, source in zip(names, sources, strict=True):
             named = [replace(place, name=f"{name}/{place.name}") for place in source]
             self._places += named
+            self.failures += [replace(failure, place=f"{name}/{failure.place}") for failure in source.failures]
             self._source_of |= {place.name: source for place in named}
 
     def __len__(self) -> int:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from skysense.errors import InputError
 from skysense.observation import Sample
 
+Drawn = TypeVar("Drawn")
 Prepared = TypeVar("Prepared")
 
 
@@ -53,18 +54,25 @@ class Memory:
         return self._kept[index]
 
 
-class Stream(Generic[Prepared]):
+class Stream(Generic[Drawn, Prepared]):
     """Batches by step, prepared one ahead in a thread.
 
     An epoch has ``len // batch_size`` steps (a smaller data set is one batch); what is left over has its turn in
-    another epoch, whose permutation differs. A sample that cannot be read is left out of its batch, counted and listed.
+    another epoch, whose permutation differs. A sample that cannot be used is left out of its batch and listed; if a
+    batch has no other, the next of the epoch takes its place. All of it is a function of seed and step.
 
     Args:
-        read: reads sample ``i``; raises `InputError` for a bad one.
+        read: reads sample ``i``; raises `InputError` for a bad one, which is not tried again.
         length: number of samples.
         batch_size: samples per step.
         seed: of order and randomness.
-        prepare: makes a batch out of samples and their generators.
+        draw: what a step needs of one sample, by a generator of its own; raises `InputError` if it finds nothing this
+            time.
+        assemble: makes a batch out of that.
+
+    Attributes:
+        failed: samples that cannot be read, and why.
+        left_out: samples of which nothing could be drawn at least once, and why the last time.
     """
 
     def __init__(
@@ -74,46 +82,57 @@ class Stream(Generic[Prepared]):
         *,
         batch_size: int,
         seed: int,
-        prepare: Callable[[Sequence[Sample], Sequence[Generator]], Prepared],
+        draw: Callable[[Sample, Generator], Drawn],
+        assemble: Callable[[Sequence[Drawn]], Prepared],
     ) -> None:
         if length < 1:
             raise InputError("the data set holds no place")
-        self.read, self.length, self.seed, self.prepare = read, length, seed, prepare
+        self.read, self.length, self.seed, self.draw, self.assemble = read, length, seed, draw, assemble
         self.batch_size = min(batch_size, length)
         self.failed: dict[int, str] = {}
+        self.left_out: dict[int, str] = {}
 
     def indices(self, step: int) -> tuple[int, NDArray[np.int64]]:
         """Epoch and sample indices of a step."""
-        per_epoch = self.length // self.batch_size
-        epoch, position = divmod(step, per_epoch)
-        start = position * self.batch_size
-        return epoch, permutation(self.seed, epoch, self.length)[start : start + self.batch_size]
+        epoch, order = self._order(step)
+        return epoch, order[: self.batch_size]
+
+    def _order(self, step: int) -> tuple[int, NDArray[np.int64]]:
+        """Epoch, and all samples in its order beginning with those of a step."""
+        epoch, position = divmod(step, self.length // self.batch_size)
+        return epoch, np.roll(permutation(self.seed, epoch, self.length), -position * self.batch_size)
 
     def batch(self, step: int) -> Prepared:
         """The batch of a step.
 
         Raises:
-            InputError: if no sample of it can be read.
+            InputError: if no sample at all can be used.
         """
-        epoch, indices = self.indices(step)
-        samples, rngs = [], []
-        for index in indices.tolist():
-            if index in self.failed:
-                continue
-            try:
-                samples.append(self.read(index))
-            except InputError as error:
-                self.failed[index] = str(error)
-            else:
-                rngs.append(sample_rng(self.seed, epoch, index))
-        if not samples:
-            raise InputError(
-                f"none of the {len(indices)} places of step {step} can be read; the first: {self._first()}"
-            )
-        return self.prepare(samples, rngs)
+        epoch, order = self._order(step)
+        drawn: list[Drawn] = []
+        for number, index in enumerate(order.tolist()):
+            if number >= self.batch_size and drawn:
+                break
+            drawn += self._drawn(epoch, index)
+        if not drawn:
+            reasons = self.failed | self.left_out
+            raise InputError(f"none of the {self.length} places can be used; the first: {next(iter(reasons.values()))}")
+        return self.assemble(drawn)
 
-    def _first(self) -> str:
-        return next(iter(self.failed.values()), "no reason recorded")
+    def _drawn(self, epoch: int, index: int) -> list[Drawn]:
+        """What was drawn of a sample; nothing if it cannot be used."""
+        if index in self.failed:
+            return []
+        try:
+            sample = self.read(index)
+        except InputError as error:
+            self.failed[index] = str(error)
+            return []
+        try:
+            return [self.draw(sample, sample_rng(self.seed, epoch, index))]
+        except InputError as error:
+            self.left_out[index] = str(error)
+            return []
 
     def run(self, start: int, stop: int) -> Iterator[tuple[int, Prepared]]:
         """Steps ``start`` .. ``stop - 1`` with their batches; the next one is prepared while this one is used."""

@@ -134,6 +134,33 @@ class Places:
         view._places = wanted if where is None else [place for place in wanted if where(place)]
         return view
 
+    def readable(self, progress: Callable[[int, int], None] | None = None) -> Places:
+        """A view on the places whose imagery and masks can all be read; its `failures` list the others.
+
+        Args:
+            progress: called with the number of places read and of all, since every file is read once.
+
+        Raises:
+            InputError: there is none.
+        """
+        view = copy.copy(self)
+        view._given_regions, view._places, view.failures = self.regions, [], list(self.failures)
+        for number, place in enumerate(self._places, 1):
+            try:
+                self.read_sample(place)
+                for label in place.masks:
+                    self.read_mask(place, label)
+            except InputError as error:
+                view.failures.append(Failure(place.name, str(error)))
+            else:
+                view._places.append(place)
+            if progress is not None:
+                progress(number, len(self._places))
+        if not view._places:
+            first = f"; the first: {view.failures[0].message}" if view.failures else ""
+            raise InputError(f"holds no place that can be read{first}", file=self.root)
+        return view
+
     def read_sample(
         self,
         place: Place,

@@ -120,6 +120,11 @@ def embed(
     notes = what.notes
     if run.not_finite:
         notes += (f"{run.not_finite} pixels read in its windows hold NaN or infinite values and count as no-data",)
+    if run.no_context:
+        notes += (
+            f"{run.no_context} of {len(layout)} windows lie in regions whose prototypes this model never learned: "
+            "their geo-context is zero",
+        )
     return EmbedResult(
         path=out,
         quicklook=picture,
@@ -148,7 +153,7 @@ class _Run:
         self.model, self.scene, self.layout, self.batch_size = model, scene, layout, batch_size
         self._progress = progress
         self._total, self._done = len(layout), 0
-        self.empty, self.not_finite = 0, 0
+        self.empty, self.not_finite, self.no_context = 0, 0, 0
         self.skipped: list[Skipped] = []
 
     def write(
@@ -188,6 +193,9 @@ class _Run:
         self.empty += some.empty
         self.skipped += some.skipped
         self.not_finite += some.not_finite
+        if some.batch is not None and self.model.geo is not None:
+            region_B, learned = some.batch.region_B, self.model.geo.initialised.cpu()
+            self.no_context += int(((region_B < 0) | ~learned[region_B.clamp(min=0)]).sum())
 
 
 def band_names(model: SkySense) -> list[str]:
@@ -279,6 +287,8 @@ def _tags(model: SkySense, scene: Scene, layout: Layout) -> dict[str, str]:
     }
     if not np.isnat(scene.date):
         tags["DATE"] = str(scene.date)
+    if scene.simulated:
+        tags["SIMULATED"] = "yes"
     return {f"SKYSENSE_{key}": value for key, value in tags.items()}
 
 

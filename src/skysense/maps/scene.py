@@ -62,6 +62,7 @@ class Scene:
     transform: Any
     date: np.datetime64
     alpha_is_data: bool = False
+    simulated: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -193,6 +194,7 @@ def open_scene(
             crs=dataset.crs,
             transform=dataset.transform,
             date=day,
+            simulated=tags.get("SKYSENSE_SIMULATED") == "yes",
         )
         alpha_is_data, alpha_note = _alpha(dataset)
         return replace(scene, alpha_is_data=alpha_is_data, notes=(note, *alpha_note, *_scale_note(dataset, chosen)))

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from skysense.model.blocks import at_once, initialise, stack
+from skysense.model.blocks import initialise, joined, pieces, stack
 from skysense.model.config import FusionConfig
 from skysense.observation import DAYS
 
@@ -65,8 +65,7 @@ class Fusion(nn.Module):
             ``(S, keep, D)``.
         """
         widest = (1 + tokens_SNC.shape[1]) * round(self.config.dim * self.config.mlp_ratio)
-        parts = tokens_SNC.split(at_once(widest, tokens_SNC.device))
-        return torch.cat([self._fuse_together(part, keep) for part in parts])
+        return joined([self._fuse_together(part, keep) for part in pieces(tokens_SNC, widest)])
 
     def _fuse_together(self, tokens_SNC: Tensor, keep: int) -> Tensor:
         cls = self.cls_token.expand(len(tokens_SNC), -1, -1)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skysense.errors import ConfigError, InputError
-from skysense.model.blocks import RESIDUAL_START, DropPath, Mlp, at_once, attend, initialise, rates
+from skysense.model.blocks import RESIDUAL_START, DropPath, Mlp, attend, initialise, joined, pieces, rates
 from skysense.model.config import STAGES, SwinConfig
 
 PATCH = 4
@@ -30,7 +30,8 @@ _MASKED = -100.0  # finite, as published: the cosine logits reach 100
 class RelativePositionBias(nn.Module):
     """Continuous relative-position bias: an MLP over log-spaced offsets, squashed to 0 .. 16.
 
-    While training it is computed once per forward; without autograd in eval mode it is kept until a weight changes.
+    While training it is computed once per forward of its block (a CPU may run a batch in pieces); without autograd in
+    eval mode it is kept until a weight changes.
 
     Args:
         window: side of the window.
@@ -318,10 +319,10 @@ class Swin(nn.Module):
             ConfigError: a map smaller than the window with ``pad_small_map`` off.
         """
         tokens = math.ceil(image_BCHW.shape[2] / PATCH) * math.ceil(image_BCHW.shape[3] / PATCH)
-        images = at_once(tokens * round(self.config.embed_dim * self.config.mlp_ratio), image_BCHW.device)
-        parts = [self.stage_maps(part) for part in image_BCHW.split(images)]
+        widest = tokens * round(self.config.embed_dim * self.config.mlp_ratio)
+        parts = [self.stage_maps(part) for part in pieces(image_BCHW, widest)]
         return tuple(
-            self.output_norms[str(i)](torch.cat([maps[i] for maps in parts])).permute(0, 3, 1, 2)
+            self.output_norms[str(i)](joined([maps[i] for maps in parts])).permute(0, 3, 1, 2)
             for i in self.config.out_indices
         )
 

@@ -35,12 +35,12 @@ def augment(images_V3HW: Tensor, looks: Sequence[Look]) -> Tensor:
         )
 
     contrast, saturation = factor("contrast"), factor("saturation")
-    images = images_V3HW * factor("brightness")
+    images = (images_V3HW * factor("brightness")).float()
     red, green, blue = images.split(1, dim=1)
     grey = (_GREY[0] * red).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2])
     middle = grey.mean((2, 3), keepdim=True)
-    # contrast moves pixels away from the mean grey, saturation away from their own grey: both are lerps, here as one
-    # middle + contrast * (grey + saturation * (images - grey) - middle), in place
+    # Contrast moves pixels away from the mean grey, saturation away from their own grey. Both are lerps, and
+    # middle + contrast * (grey + saturation * (images - grey) - middle) needs two passes when sorted by images.
     images = images.mul_(contrast * saturation).add_(contrast * (1 - saturation) * grey + (1 - contrast) * middle)
     images = images.clamp_(0, 255)
     blurred = [index for index, look in enumerate(looks) if look.blur > 0]

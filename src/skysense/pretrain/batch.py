@@ -84,6 +84,24 @@ class ViewBatch:
         return moved
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A place, its views, and the generator that drew them."""
+
+    sample: Sample
+    views: list[View]
+    rng: Generator
+
+
+def draw(sample: Sample, rng: Generator, config: ViewConfig) -> Drawn:
+    """Draw the views of a place.
+
+    Raises:
+        InputError: as `draw_views`.
+    """
+    return Drawn(sample, draw_views(rng, sample, config), rng)
+
+
 def make_batch(samples: Sequence[Sample], rngs: Sequence[Generator], config: ViewConfig) -> ViewBatch:
     """Draw and cut the views of each place and work out the correspondences.
 
@@ -93,10 +111,15 @@ def make_batch(samples: Sequence[Sample], rngs: Sequence[Generator], config: Vie
         config: of the views.
 
     Raises:
-        InputError: a place smaller than a view, or with nothing observed in a window.
+        InputError: as `draw_views`.
     """
-    drawn = [draw_views(rng, sample, config) for sample, rng in zip(samples, rngs, strict=True)]
-    views = list(zip(*drawn, strict=True))  # view-major, as the rows of the batches are
+    return assemble([draw(sample, rng, config) for sample, rng in zip(samples, rngs, strict=True)], config)
+
+
+def assemble(drawn: Sequence[Drawn], config: ViewConfig) -> ViewBatch:
+    """Cut the views of some places, at least one, and work out the correspondences."""
+    samples, rngs = [one.sample for one in drawn], [one.rng for one in drawn]
+    views = list(zip(*(one.views for one in drawn), strict=True))  # view-major, as the rows of the batches are
     rows = [(sample, view) for one in views[:2] for sample, view in zip(samples, one, strict=True)]
     local_rows = [(sample, view) for one in views[2:] for sample, view in zip(samples, one, strict=True)]
     count = len(samples)

@@ -114,6 +114,8 @@ class ObjectiveConfig:
             raise ConfigError("objective.memory_rows must not be negative")
         if min(self.student_temperature, self.teacher_temperature, self.teacher_temperature_start) <= 0:
             raise ConfigError("temperatures must be positive")
+        if self.sinkhorn_iterations < 1 or self.sinkhorn_eps <= 0:
+            raise ConfigError("Sinkhorn-Knopp needs at least one iteration and a positive eps")
 
 
 @dataclass(frozen=True, kw_only=True)

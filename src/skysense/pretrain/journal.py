@@ -8,21 +8,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from skysense.errors import InputError, need
+from skysense.errors import InputError, MissingExtra, need
 from skysense.files import output_error, write_text
 
 FILE = "log.jsonl"
 
 
 class Journal:
-    """Writes ``log.jsonl`` and TensorBoard events; a resumed run forgets what came after its checkpoint.
+    """Writes ``log.jsonl``, and TensorBoard events if that is installed; a resumed run forgets what came later.
 
     Args:
         out: folder of the run.
         start: first step about to be made.
 
+    Attributes:
+        note: what a person should know; empty if there is nothing.
+
     Raises:
-        MissingExtra: TensorBoard is not installed.
         OutputError: the folder cannot be written to.
     """
 
@@ -30,10 +32,14 @@ class Journal:
         self.path = out / FILE
         kept = [row for row in read(self.path) if row["step"] < start] if self.path.exists() else []
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
-        boards = need("torch.utils.tensorboard", "train")
+        self.note = ""
+        self._board = None
         try:
             self._lines = self.path.open("a", encoding="utf-8")
+            boards = need("torch.utils.tensorboard", "train")
             self._board = boards.SummaryWriter(str(out / "tensorboard"), purge_step=start)
+        except MissingExtra as error:
+            self.note = f"no events for TensorBoard: {error}"
         except OSError as error:
             raise output_error(error, self.path) from error
 
@@ -43,8 +49,9 @@ class Journal:
         try:
             self._lines.write(json.dumps(row) + "\n")
             self._lines.flush()
-            for key, value in values.items():
-                self._board.add_scalar(key, value, step)
+            if self._board is not None:
+                for key, value in values.items():
+                    self._board.add_scalar(key, value, step)
         except OSError as error:
             raise output_error(error, self.path) from error
 
@@ -55,7 +62,8 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lines.close()
-        self._board.close()
+        if self._board is not None:
+            self._board.close()
 
 
 def read(path: str | Path) -> list[dict[str, float]]:

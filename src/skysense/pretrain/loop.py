@@ -24,7 +24,7 @@ from skysense.model.assembly import SkySense
 from skysense.model.config import preset
 from skysense.model.weights import save_model
 from skysense.observation import Sample
-from skysense.pretrain.batch import ViewBatch, make_batch
+from skysense.pretrain.batch import Drawn, ViewBatch, assemble, draw
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.journal import Journal
 from skysense.pretrain.objective import Branch, Objective, StepTerms
@@ -46,7 +46,8 @@ class Outcome:
         model: file of the teacher's weights.
         steps: made in all.
         resumed_from: step of the checkpoint the run went on from, 0 for a fresh run.
-        skipped: places that could not be read or are smaller than a view, with the reason.
+        skipped: places that could not be read, are smaller than a view, or had to be left out of a batch since views of
+            them showed nothing; with the reason.
         notes: what a person should know.
     """
 
@@ -98,6 +99,7 @@ def pretrain(
     notes += [f"no geo-context: {reason}" for reason in _without_context(config, places)]
     stream = open_stream(config, places)
     with Journal(out, start) as journal:
+        notes += [journal.note] if journal.note else []
         for step, views in stream.run(start, config.steps):
             began = time.perf_counter()
             values = run.advance(views)
@@ -109,7 +111,8 @@ def pretrain(
                 checkpoints.save(run.step, run.state() | {"about": about})
     model = out / MODEL_FILE
     save_model(model, run.teacher.model)
-    skipped = {places[index].name: message for index, message in stream.failed.items()}
+    skipped = {failure.place: failure.message for failure in places.failures}
+    skipped |= {places[index].name: reason for index, reason in (stream.left_out | stream.failed).items()}
     return Outcome(model, run.step, start, skipped, notes)
 
 
@@ -198,7 +201,7 @@ class Run:
             getattr(self, name).load_state_dict(state[name])
 
 
-def open_stream(config: PretrainConfig, places: Corpus) -> Stream[ViewBatch]:
+def open_stream(config: PretrainConfig, places: Corpus) -> Stream[Drawn, ViewBatch]:
     """Batches of views by step; decoded places are kept in memory while they fit, too small ones are left out."""
     size = config.views.global_cells
 
@@ -218,7 +221,8 @@ def open_stream(config: PretrainConfig, places: Corpus) -> Stream[ViewBatch]:
         len(places),
         batch_size=config.batch_size,
         seed=config.seed,
-        prepare=partial(make_batch, config=config.views),
+        draw=partial(draw, config=config.views),
+        assemble=partial(assemble, config=config.views),
     )
 
 

@@ -167,6 +167,8 @@ class Objective(nn.Module):
                     looks[f"cluster_entropy/{name}"] = share_of_entropy(hard)
         if config.image:
             students["image"], teachers["image"] = _image_features(source)
+        if not students:
+            return {}
         head = student.head(name)
         weight = head.weight
         sizes = [len(rows) for rows in students.values()]

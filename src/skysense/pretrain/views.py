@@ -46,7 +46,7 @@ class View:
     Attributes:
         window: in cells of the place.
         flip_rows, flip_cols: applied after cutting.
-        frames: per modality, indices into the place's series, in the view's order.
+        frames: per modality, indices into the place's series, in the view's order; none of a modality that saw nothing.
         shifts: per modality, days added to the date of each of ``frames``.
         look: colour augmentation of the image.
     """
@@ -59,11 +59,16 @@ class View:
     look: Look
 
 
+_TRIES = 8
+
+
 def draw_views(rng: Generator, sample: Sample, config: ViewConfig) -> list[View]:
     """Two global views that overlap, then the local crops, each inside one of them.
 
+    Windows in which nothing was observed are drawn again, a few times.
+
     Raises:
-        InputError: if the place is smaller than a global view.
+        InputError: if the place is smaller than a global view, or hardly anything of it was observed.
     """
     height, width = sample.grid
     size = config.global_cells
@@ -72,7 +77,22 @@ def draw_views(rng: Generator, sample: Sample, config: ViewConfig) -> list[View]
             f"place {sample.name!r} is {height} x {width} cells, smaller than a view of {size} x {size}",
             fix="Use a smaller views.global_cells",
         )
-    slack = size - max(1, round(config.overlap * size))  # the two windows may be this far apart
+    for _ in range(_TRIES):
+        views = [
+            _draw_view(rng, sample, window, config, second=index == 1)
+            for index, window in enumerate(_draw_windows(rng, height, width, config))
+        ]
+        if all(view.frames for view in views):
+            return views
+    raise InputError(
+        f"place {sample.name!r} has windows without any observed pixel: {_TRIES} draws met some",
+        fix="Too little of it was observed to learn from",
+    )
+
+
+def _draw_windows(rng: Generator, height: int, width: int, config: ViewConfig) -> list[Window]:
+    size = config.global_cells
+    slack = size - max(1, round(config.overlap * size))  # the two global windows may be this far apart
     first = Window(int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1)), size, size)
     second = Window(_near(rng, first.row, slack, height - size), _near(rng, first.col, slack, width - size), size, size)
     windows = [first, second]
@@ -80,7 +100,7 @@ def draw_views(rng: Generator, sample: Sample, config: ViewConfig) -> list[View]
         outer, room = windows[number % 2], size - config.local_cells
         row, col = (int(rng.integers(room + 1)) for _ in range(2))
         windows.append(Window(outer.row + row, outer.col + col, config.local_cells, config.local_cells))
-    return [_draw_view(rng, sample, window, config, second=index == 1) for index, window in enumerate(windows)]
+    return windows
 
 
 def _near(rng: Generator, start: int, slack: int, last: int) -> int:
@@ -100,8 +120,6 @@ def _draw_view(rng: Generator, sample: Sample, window: Window, config: ViewConfi
             shift = rng.integers(-config.date_jitter, config.date_jitter + 1, len(chosen))
             order = np.argsort(sample.series[key].dates[chosen] + shift, kind="stable")
             frames[key], shifts[key] = chosen[order], shift[order]
-    if not frames:
-        raise InputError(f"place {sample.name!r} has no observed pixel in a window at {window.row}, {window.col}")
     look = Look(
         brightness=1 + config.brightness * rng.uniform(-1, 1),
         contrast=1 + config.contrast * rng.uniform(-1, 1),
