@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from skysense.cli import PARSERS, VERBS, _config, build_parser, main
 from skysense.demo import DEMO
 from skysense.model.assembly import SkySense
 from skysense.model.config import preset
+from skysense.model.released import to_released
 from skysense.model.weights import save_model
 from skysense.pretrain.config import PretrainConfig
 
@@ -69,6 +71,28 @@ def test_probing_goes_on_without_a_place_that_cannot_be_read(
     printed = capsys.readouterr()
     assert f"skipped {bad.name}" in printed.out and f"skipped {worse.name}" in printed.out
     assert "left out 1 places" in printed.err and "warnings.warn" not in printed.err
+
+
+def test_released_weights_are_inspected_converted_and_verified(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = to_released(SkySense(preset("tiny")).state_dict(), "model")
+    torch.save({"model": state}, tmp_path / "full.pth")
+    full, out = str(tmp_path / "full.pth"), str(tmp_path / "model.safetensors")
+    assert main(["weights", "inspect", full]) == 1
+    printed = capsys.readouterr().out
+    assert "0 of 429" in printed and "patch_embed.projection.weight is (16, 3, 4, 4), not (352, 3, 4, 4)" in printed
+    assert main(["weights", "inspect", full, "--dimensions", "tiny"]) == 0
+    assert "102 of 102" in capsys.readouterr().out
+    assert main(["weights", "convert", full, "--dimensions", "tiny", "--out", out, "--dtype", "bfloat16"]) == 0
+    assert "non-commercial research" in capsys.readouterr().out
+    assert main(["weights", "verify", out]) == 0
+    assert "is whole" in capsys.readouterr().out.replace("\n", " ")
+    assert main(["weights", "inspect", out]) == 0
+    assert "sentinel-1-grd in dB: VV, VH" in capsys.readouterr().out
+    assert main(["weights", "verify", full]) == 1
+    assert main(["weights", "convert", full, "--out", out]) == 2
+    assert "does not hold the published model (huge)" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_errors_are_one_message_without_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

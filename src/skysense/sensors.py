@@ -197,6 +197,51 @@ SENTINEL1 = Sensor(
 
 SENSORS: dict[str, Sensor] = {sensor.name: sensor for sensor in (OPTICAL_HR, SENTINEL2_L2A, SENTINEL1)}
 
+OPTICAL_HR_NIR = Sensor(
+    name="optical-hr-nir",
+    modality="hr",
+    bands=("R", "G", "B", "NIR"),
+    unit=Unit.UINT8,
+    gsd=0.3125,
+    mean=(*OPTICAL_HR.mean, OPTICAL_HR.mean[0]),  # as the weights of this band begin: as those of red
+    std=(*OPTICAL_HR.std, OPTICAL_HR.std[0]),
+    plausible=(0, 255),
+)
+
+_TEN_METRES = tuple(SENTINEL2_L2A.bands.index(band) for band in ("B2", "B3", "B4", "B8"))
+
+SENTINEL2_10M = Sensor(
+    name="sentinel-2-l2a-10m",
+    modality="s2",
+    bands=tuple(SENTINEL2_L2A.bands[index] for index in _TEN_METRES),
+    unit=Unit.REFLECTANCE_1E4,
+    gsd=10.0,
+    mean=tuple(SENTINEL2_L2A.mean[index] for index in _TEN_METRES),
+    std=tuple(SENTINEL2_L2A.std[index] for index in _TEN_METRES),
+    plausible=SENTINEL2_L2A.plausible,
+)
+
+_READ_BY = {
+    ("hr", 3): OPTICAL_HR,
+    ("hr", 4): OPTICAL_HR_NIR,
+    ("s2", 10): SENTINEL2_L2A,
+    ("s2", 4): SENTINEL2_10M,
+    ("s1", 2): SENTINEL1,
+}
+
+
+def sensor_of(modality: Modality, bands: int) -> Sensor:
+    """The sensor that an encoder with so many input bands reads.
+
+    Raises:
+        InputError: there is none.
+    """
+    if (modality, bands) not in _READ_BY:
+        known = ", ".join(str(count) for key, count in _READ_BY if key == modality)
+        raise InputError(f"no sensor has {bands} bands for {modality}; known are {known}")
+    return _READ_BY[modality, bands]
+
+
 BASELINE_OFFSET = 1000
 """Added to Sentinel-2 L2A digital numbers since processing baseline 04.00; must be subtracted before use."""
 

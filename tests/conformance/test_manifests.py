@@ -13,9 +13,9 @@ from skysense.model.align import UpSamplingHead
 from skysense.model.assembly import SkySense
 from skysense.model.config import FusionConfig, SwinConfig, ViTConfig, preset
 from skysense.model.fusion import DateTable, Fusion
+from skysense.model.released import Part, to_released
 from skysense.model.swin import Swin
 from skysense.model.vit import ViT
-from skysense.model.weights import Part, to_released
 
 FULL = FusionConfig()
 

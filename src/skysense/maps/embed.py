@@ -7,7 +7,6 @@ Letters: B windows of a batch, D features, h w cells.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -27,6 +26,7 @@ from skysense.maps.quicklook import CellSample, draw
 from skysense.maps.raster import BLOCK, FeatureRaster, Precision, create
 from skysense.maps.scene import Scene, open_scene, probe
 from skysense.model.assembly import SkySense
+from skysense.model.weights import weights_sha256
 from skysense.observation import Batch
 from skysense.sensors import Sensor, Unit
 
@@ -277,7 +277,7 @@ def _check_outputs(scene: Path, out: Path, picture: Path | None, overwrite: bool
 def _tags(model: SkySense, scene: Scene, layout: Layout) -> dict[str, str]:
     tags = {
         "SOFTWARE": f"skysense {__version__}",
-        "MODEL_SHA256": weights_sha256(model),
+        "MODEL_SHA256": weights_sha256(model.state_dict()),
         "SOURCE": scene.path.name,
         "SOURCE_SENSOR": scene.sensor.name,
         "SOURCE_BANDS": ",".join(scene.sensor.bands),
@@ -290,13 +290,3 @@ def _tags(model: SkySense, scene: Scene, layout: Layout) -> dict[str, str]:
     if scene.simulated:
         tags["SIMULATED"] = "yes"
     return {f"SKYSENSE_{key}": value for key, value in tags.items()}
-
-
-def weights_sha256(model: torch.nn.Module) -> str:
-    """Hash of the names, types, shapes and bytes of a model's weights: equal for equal weights, on every device."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        plain = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
-        digest.update(plain.view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -6,8 +6,9 @@ aligned features, D width of a feature, H W pixels, h w cells of the lattice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,10 @@ from skysense.model.geocontext import GeoContext
 from skysense.model.swin import Swin
 from skysense.model.vit import ViT
 from skysense.observation import DAYS, Batch, Frames
-from skysense.sensors import MODALITIES, OPTICAL_HR, SENTINEL1, SENTINEL2_L2A, Modality
+from skysense.sensors import MODALITIES, Modality, sensor_of
+
+Piece = Literal["hr", "s2", "s1", "align_s2", "align_s1", "dates", "fusion"]
+PIECES: tuple[Piece, ...] = get_args(Piece)
 
 
 @dataclass
@@ -74,23 +78,40 @@ class SkySense(nn.Module):
     Args:
         config: dimensions.
         regions: ascending cell ids of the regions that own prototypes; without any there is no geo-context.
+        pieces: what to build; the others are no attributes then.
+
+    Raises:
+        InputError: an encoder with a number of bands that no sensor has.
     """
 
-    def __init__(self, config: ModelConfig, regions: Sequence[int] = ()) -> None:
+    def __init__(self, config: ModelConfig, regions: Sequence[int] = (), pieces: Collection[Piece] = PIECES) -> None:
         super().__init__()
         self.config = config
+        self.pieces = tuple(piece for piece in PIECES if piece in pieces)
         width = config.fusion.input_dim
-        self.hr = Swin(config.hr)
-        self.s2 = ViT(config.s2)
-        self.s1 = ViT(config.s1)
-        self.align_s2 = UpSamplingHead(config.s2.dim, width, config.s2.patch)
-        self.align_s1 = UpSamplingHead(config.s1.dim, width, config.s1.patch)
-        self.dates = DateTable(width)
-        self.fusion = Fusion(config.fusion)
+        if "hr" in pieces:
+            self.hr = Swin(config.hr)
+        if "s2" in pieces:
+            self.s2 = ViT(config.s2)
+        if "s1" in pieces:
+            self.s1 = ViT(config.s1)
+        if "align_s2" in pieces:
+            self.align_s2 = UpSamplingHead(config.s2.dim, width, config.s2.patch)
+        if "align_s1" in pieces:
+            self.align_s1 = UpSamplingHead(config.s1.dim, width, config.s1.patch)
+        if "dates" in pieces:
+            self.dates = DateTable(width)
+        if "fusion" in pieces:
+            self.fusion = Fusion(config.fusion)
         self.geo = GeoContext(config.geo_context, config.fusion.dim, regions) if len(regions) else None
-        self.entry_hr = Entry(OPTICAL_HR)
-        self.entry_s2 = Entry(SENTINEL2_L2A)
-        self.entry_s1 = Entry(SENTINEL1)
+        self.entry_hr = Entry(sensor_of("hr", config.hr.in_channels))
+        self.entry_s2 = Entry(sensor_of("s2", config.s2.in_channels))
+        self.entry_s1 = Entry(sensor_of("s1", config.s1.in_channels))
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """Those with an encoder."""
+        return tuple(key for key in MODALITIES if key in self.pieces)
 
     @property
     def cells_dim(self) -> int:
@@ -102,11 +123,12 @@ class SkySense(nn.Module):
 
         Args:
             batch: observations in physical units.
-            modalities: which to use; the others are not encoded. All by default.
+            modalities: which to use; the others are not encoded. All that have an encoder by default.
 
         Raises:
-            InputError: an unknown modality, a wrong number of bands, a day outside the year, a high-resolution image
-                that is not made of whole cells, or modalities that disagree about the cell grid.
+            InputError: an unknown modality, a piece that this model lacks, a wrong number of bands, a day outside the
+                year, a high-resolution image that is not made of whole cells, or modalities that disagree about the
+                cell grid.
         """
         frames = self.encode(batch, modalities)
         fused, occupied = self.fuse(frames, batch.size, cell_grid(batch))
@@ -114,10 +136,11 @@ class SkySense(nn.Module):
 
     def encode(self, batch: Batch, modalities: Sequence[Modality] | None = None) -> dict[Modality, FrameFeatures]:
         """Features of every present frame on the cell grid; arguments and errors as in `forward`."""
-        wanted = MODALITIES if modalities is None else modalities
+        wanted = self.modalities if modalities is None else modalities
         unknown = [str(key) for key in (*wanted, *batch.frames) if key not in MODALITIES]
         if unknown:
             raise InputError(f"unknown modality {', '.join(unknown)}; known: {', '.join(MODALITIES)}")
+        self._need(*wanted)
         cell_grid(batch)
         encoded: dict[Modality, FrameFeatures] = {}
         for key in MODALITIES:
@@ -138,6 +161,7 @@ class SkySense(nn.Module):
         Returns:
             Fused features ``(B, D, h, w)`` and the bool mask ``(B, h, w)`` of cells that have any token.
         """
+        self._need("fusion")
         parts = [frames[key] for key in MODALITIES if key in frames]
         dated = [self._dated(key, frames[key]) for key in MODALITIES if key in frames]
         if not parts:
@@ -161,6 +185,14 @@ class SkySense(nn.Module):
             return None
         return self.geo(fused_BDhw, occupied_Bhw, region_B)
 
+    def _need(self, *pieces: Piece) -> None:
+        missing = [piece for piece in pieces if piece not in self.pieces]
+        if missing:
+            raise InputError(
+                f"this needs {', '.join(missing)}; this model has only {', '.join(self.pieces) or 'nothing'}",
+                fix="Load a file that holds it, or use an encoder by itself, e.g. model.hr(image)",
+            )
+
     def _encode_modality(self, key: Modality, frames: Frames) -> FrameFeatures | None:
         sample_N, time_N = frames.present_BT.nonzero(as_tuple=True)
         if not len(sample_N):
@@ -176,8 +208,10 @@ class SkySense(nn.Module):
             valid = valid.unflatten(2, (-1, CELL_HR_PX)).unflatten(1, (-1, CELL_HR_PX)).sum((2, 4))
             valid = valid >= CELL_HR_PX**2 / 2
         elif key == "s2":
+            self._need("align_s2")
             features = self.align_s2(self.s2(self.entry_s2(values, valid))[-1])
         else:
+            self._need("align_s1")
             features = self.align_s1(self.s1(self.entry_s1(values, valid))[-1])
         height, width = valid.shape[1:]
         return FrameFeatures(features[:, :, :height, :width], sample_N, time_N, day_N, valid)
@@ -187,6 +221,7 @@ class SkySense(nn.Module):
         tokens_NhwC = part.values_NDhw.permute(0, 2, 3, 1)
         if key not in self.config.date_on:
             return tokens_NhwC
+        self._need("dates")
         return tokens_NhwC + self.dates(part.day_N)[:, None, None]
 
 

@@ -1,16 +1,16 @@
-"""Weights: files of our own, and the names of the released modules translated both ways (specification 2.3).
+"""Weights in files of our own: one safetensors file with the configuration, and where the numbers come from.
 
 Nothing is loaded in part: a missing, superfluous or misshapen tensor is an error that names it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,141 +19,12 @@ from torch import Tensor, nn
 
 from skysense.errors import ConfigError, InputError
 from skysense.files import atomic_path
-from skysense.model.assembly import SkySense
+from skysense.model.assembly import PIECES, Piece, SkySense
 from skysense.model.config import ModelConfig
-
-Part = Literal["model", "hr", "s2", "s1", "head_s2", "head_s1", "fusion"]
-"""What a released file holds: the whole model (with prefixes) or one module (without)."""
-PARTS: tuple[Part, ...] = get_args(Part)
+from skysense.model.released import some
 
 FORMAT = "skysense-model"
 VERSION = 1
-
-_MODULES: dict[str, tuple[str, Part]] = {
-    "backbone_gep.": ("hr.", "hr"),
-    "backbone_s2.": ("s2.", "s2"),
-    "backbone_s1.": ("s1.", "s1"),
-    "head_s2.": ("align_s2.", "head_s2"),
-    "head_s1.": ("align_s1.", "head_s1"),
-    "fusion.": ("fusion.", "fusion"),
-}
-_LEFT_OVER = re.compile(
-    r"(^|\.)((mask_token|ctpe|relative_coords_table|relative_position_index)"
-    r"|(vocabulary_token|vocabulary_weight)|(attn[123]|norm_attn)\..*)$"  # these of SkySense++
-)
-
-# Each rule is (released, ours); {} stands for an index, the same on both sides in order. Names are matched in pieces:
-# a leading part, then, for what repeats, a trailing part.
-_BLOCK = (
-    ("ln1", "attention_norm"),
-    ("ln2", "mlp_norm"),
-    ("attn.attn.in_proj_weight", "attention.qkv.weight"),
-    ("attn.attn.in_proj_bias", "attention.qkv.bias"),
-    ("attn.attn.out_proj", "attention.out"),
-    ("ffn.layers.0.0", "mlp.up"),
-    ("ffn.layers.1", "mlp.down"),
-)
-_SWIN_BLOCK = (
-    ("norm1", "attention_norm"),
-    ("norm2", "mlp_norm"),
-    ("norm3", "extra_norm"),
-    ("attn.w_msa.cpb_mlp.0", "attention.position_bias.hidden"),
-    ("attn.w_msa.cpb_mlp.2", "attention.position_bias.heads"),
-    ("attn.w_msa.proj", "attention.out"),
-    ("attn.w_msa.qkv", "attention.qkv"),
-    ("attn.w_msa.logit_scale", "attention.logit_scale"),
-    ("attn.w_msa.q_bias", "attention.q_bias"),
-    ("attn.w_msa.v_bias", "attention.v_bias"),
-    ("ffn.layers.0.0", "mlp.up"),
-    ("ffn.layers.1", "mlp.down"),
-)
-_SWIN = (
-    ("patch_embed.projection", "patch_embed.projection"),
-    ("patch_embed.norm", "patch_embed.norm"),
-    ("stages.{}.downsample.reduction", "stages.{}.merge.reduction"),
-    ("stages.{}.downsample.norm", "stages.{}.merge.norm"),
-    ("norm{}", "output_norms.{}"),
-    *((f"stages.{{}}.blocks.{{}}.{theirs}", f"stages.{{}}.blocks.{{}}.{ours}") for theirs, ours in _SWIN_BLOCK),
-)
-_LAYERS = tuple((f"layers.{{}}.{theirs}", f"blocks.{{}}.{ours}") for theirs, ours in _BLOCK)
-_VIT = (
-    ("cls_token", "cls_token"),
-    ("pos_embed", "position"),
-    ("patch_embed.projection", "patch_embed"),
-    *_LAYERS,
-)
-_FUSION = (("cls_token", "cls_token"), ("porj_linear", "projection"), *_LAYERS)
-_HEAD = (("decoder.0", "projection"),)
-_RULES: dict[Part, tuple[tuple[str, str], ...]] = {
-    "hr": _SWIN,
-    "s2": _VIT,
-    "s1": _VIT,
-    "head_s2": _HEAD,
-    "head_s1": _HEAD,
-    "fusion": _FUSION,
-}
-
-
-def from_released(state: Mapping[str, Tensor], part: Part) -> tuple[dict[str, Tensor], list[str]]:
-    """Translate a released state dict into ours.
-
-    Args:
-        state: names and tensors of a released file.
-        part: which module the file holds; ``"model"`` for the full checkpoint with its prefixes.
-
-    Returns:
-        The state dict of our module (see `load_state`), and the names that are known left-overs of released files and
-        were ignored: mask tokens, relative-position buffers, a date table inside a file of one module; of SkySense++
-        also annotation tokens and what mixes them in, and a class token that its encoders do not use.
-
-    Raises:
-        InputError: names that belong to no tensor of that module.
-        ConfigError: an unknown part.
-    """
-    _check_part(part)
-    ours: dict[str, Tensor] = {}
-    ignored: list[str] = []
-    unknown: list[str] = []
-    idle = _idle_tokens(state)
-    for key, tensor in state.items():
-        new = _translate(key, part, back=False)
-        if key in idle:
-            ignored.append(key)
-        elif new is not None:
-            ours[new] = _as_linear(tensor) if _is_head(new, part) else tensor
-        elif _LEFT_OVER.search(key):
-            ignored.append(key)
-        else:
-            unknown.append(key)
-    if unknown:
-        raise InputError(
-            f"{len(unknown)} of {len(state)} tensors belong to no part of a released {part!r} file: {_some(unknown)}",
-            fix=f"Is it another module? Known are {', '.join(PARTS)}",
-        )
-    return ours, ignored
-
-
-def to_released(state: Mapping[str, Tensor], part: Part) -> dict[str, Tensor]:
-    """The inverse of `from_released`: our state dict under the released names.
-
-    Geo-context tensors are left out; the released files know none.
-
-    Raises:
-        InputError: names that are not those of our module.
-        ConfigError: an unknown part.
-    """
-    _check_part(part)
-    released: dict[str, Tensor] = {}
-    unknown: list[str] = []
-    for key, tensor in state.items():
-        new = _translate(key, part, back=True)
-        if new is not None:
-            released[new] = tensor[:, :, None, None] if _is_head(key, part) else tensor
-        elif not (part == "model" and key.startswith("geo.")):
-            unknown.append(key)
-    if unknown:
-        raise InputError(f"these tensors are not part of our {part!r}: {_some(unknown)}")
-    return released
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], *, file: str | Path | None = None) -> None:
@@ -167,7 +38,14 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], *, file: str | Pa
     Raises:
         InputError: missing, superfluous or misshapen tensors; ``module`` is unchanged then.
     """
-    wanted = module.state_dict()
+    wrong = mismatch(module.state_dict(), state)
+    if wrong:
+        raise InputError(f"the tensors do not match the model; {wrong}", file=file)
+    module.load_state_dict(state)
+
+
+def mismatch(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """Missing, superfluous and misshapen tensors, in words; empty if there are none."""
     missing = [key for key in wanted if key not in state]
     superfluous = [key for key in state if key not in wanted]
     misshapen = [
@@ -175,36 +53,74 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], *, file: str | Pa
         for key, tensor in wanted.items()
         if key in state and state[key].shape != tensor.shape
     ]
-    wrong = [
-        f"{len(names)} {what}: {_some(names)}"
+    return "; ".join(
+        f"{len(names)} {what}: {some(names)}"
         for what, names in (("missing", missing), ("superfluous", superfluous), ("of another shape", misshapen))
         if names
-    ]
-    if wrong:
-        raise InputError(f"the tensors do not match the model; {'; '.join(wrong)}", file=file)
-    module.load_state_dict(state)
+    )
 
 
-def save_model(path: str | Path, model: SkySense) -> None:
+def save_model(path: str | Path, model: SkySense, card: Mapping[str, Any] | None = None) -> None:
     """Write a model, its configuration and its regions to one safetensors file, atomically.
+
+    Args:
+        path: the file.
+        model: whole or some of its pieces.
+        card: where the weights come from and how they may be used, plain values for JSON.
 
     Raises:
         OutputError: if the file cannot be written; what was there before stays.
     """
-    state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
-    metadata = {"format": FORMAT, "version": str(VERSION), "config": json.dumps(model.config.to_dict())}
+    save_state(path, model.state_dict(), model.config, model.pieces, card)
+
+
+def save_state(
+    path: str | Path,
+    state: Mapping[str, Tensor],
+    config: ModelConfig,
+    pieces: Sequence[Piece],
+    card: Mapping[str, Any] | None = None,
+) -> None:
+    """As `save_model`, of tensors without a module around them."""
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
+    about = {"format": FORMAT, "version": str(VERSION), "config": json.dumps(config.to_dict())}
+    about |= {"pieces": ",".join(pieces), "card": json.dumps(card or {}, ensure_ascii=False)}
     with atomic_path(path) as temporary:
         try:
-            save_file(state, temporary, metadata)
+            save_file(tensors, temporary, about)
         except SafetensorError as error:  # it wraps what the system says, e.g. a full disk
             raise OSError(str(error)) from error
 
 
-def load_model(path: str | Path) -> SkySense:
-    """Read a model that `save_model` wrote, in eval mode, on the CPU.
+@dataclass(frozen=True)
+class About:
+    """What the header of one of our files says.
+
+    Attributes:
+        config: of the model.
+        pieces: that the file holds.
+        card: where the weights come from; empty if nobody said.
+    """
+
+    config: ModelConfig
+    pieces: tuple[Piece, ...]
+    card: dict[str, Any]
+
+
+def is_ours(path: str | Path) -> bool:
+    """Whether a file says that `save_model` wrote it."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (SafetensorError, OSError):
+        return False
+
+
+def read_about(path: str | Path) -> About:
+    """Read the header of a file that `save_model` wrote.
 
     Raises:
-        InputError: not such a file, truncated, of a later version, or with tensors that do not match its configuration.
+        InputError: not such a file, truncated, or of a later version.
     """
     path = Path(path)
     if not path.is_file():
@@ -212,75 +128,47 @@ def load_model(path: str | Path) -> SkySense:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
     except (SafetensorError, OSError) as error:
         raise InputError(f"is truncated or no safetensors file ({error})", file=path) from error
     if metadata.get("format") != FORMAT:
         raise InputError(
             "is a safetensors file, but no skysense model",
             file=path,
-            fix="Files of the released modules must be converted first",
+            fix="Convert released weights first: skysense weights convert",
         )
     if metadata.get("version") != str(VERSION):
         raise InputError(f"has format version {metadata.get('version')}; this program reads {VERSION}", file=path)
     try:
         config = ModelConfig.from_dict(json.loads(metadata["config"]))
-        cells = state.get("geo.region_cells")
-        model = SkySense(config, [] if cells is None else cells.tolist())
+        names = metadata.get("pieces", ",".join(PIECES)).split(",")
+        card = json.loads(metadata.get("card", "{}"))
     except (KeyError, json.JSONDecodeError) as error:
         raise InputError(f"holds no readable configuration ({error})", file=path) from error
     except ConfigError as error:
         raise InputError(f"holds a configuration that this program does not know: {error}", file=path) from error
+    return About(config, tuple(piece for piece in PIECES if piece in names), card)
+
+
+def load_model(path: str | Path) -> SkySense:
+    """Read a model that `save_model` wrote, in eval mode, on the CPU, with the pieces that the file holds.
+
+    Raises:
+        InputError: not such a file, truncated, of a later version, or with tensors that do not match its configuration.
+    """
+    about = read_about(path)
+    with safe_open(path, framework="pt") as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
+    cells = state.get("geo.region_cells")
+    model = SkySense(about.config, [] if cells is None else cells.tolist(), about.pieces)
     load_state(model, state, file=path)
     return model.eval()
 
 
-def _check_part(part: str) -> None:
-    if part not in PARTS:
-        raise ConfigError(f"unknown part {part!r}; known: {', '.join(PARTS)}")
-
-
-def _translate(key: str, part: Part, *, back: bool) -> str | None:
-    """The name on the other side, or None; ``back`` is from ours to the released."""
-    if part == "model":
-        if key == ("dates.table" if back else "ctpe"):
-            return "ctpe" if back else "dates.table"
-        for released, (ours, module) in _MODULES.items():
-            source, target = (ours, released) if back else (released, ours)
-            if key.startswith(source):
-                inner = _translate(key.removeprefix(source), module, back=back)
-                return None if inner is None else target + inner
-        return None
-    for theirs, ours in _RULES[part]:
-        source, target = (ours, theirs) if back else (theirs, ours)
-        pattern = re.escape(source).replace(r"\{\}", r"(\d+)") + r"(\.weight|\.bias)?"
-        match = re.fullmatch(pattern, key)
-        if match:
-            *indices, suffix = match.groups()
-            return target.format(*indices) + (suffix or "")
-    return None
-
-
-def _idle_tokens(state: Mapping[str, Tensor]) -> set[str]:
-    """Class tokens whose position table has no row for them: as many rows as a square grid has patches."""
-    idle = set()
-    for key, tensor in state.items():
-        if key.endswith("pos_embed") and tensor.ndim == 3 and math.isqrt(tensor.shape[1]) ** 2 == tensor.shape[1]:
-            idle.add(key.removesuffix("pos_embed") + "cls_token")
-    return idle
-
-
-def _is_head(key: str, part: Part) -> bool:
-    """Whether one of our names is the weight that is a 1 x 1 convolution in the released files."""
-    names = {"model": ("align_s2.projection.weight", "align_s1.projection.weight")}
-    return part != "fusion" and key in names.get(part, ("projection.weight",))
-
-
-def _as_linear(tensor: Tensor) -> Tensor:
-    return tensor[:, :, 0, 0] if tensor.ndim == 4 and tensor.shape[2:] == torch.Size([1, 1]) else tensor
-
-
-def _some(names: list[str], limit: int = 8) -> str:
-    """The first few of many names."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+def weights_sha256(state: Mapping[str, Tensor]) -> str:
+    """Hash of names, types, shapes and bytes of tensors: equal for equal weights, on every device."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
+        digest.update(plain.view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
