@@ -195,9 +195,9 @@ def _probe(options: Namespace) -> int:
     from skysense.benchmark.probe import probe_model, without_context
     from skysense.data.places import Places
     from skysense.files import write_json
-    from skysense.model.weights import load_model
+    from skysense.model.loading import load
 
-    model = load_model(options.model)
+    model = load(options.model)
     with bar("probing") as progress:
         places = Places(options.data).readable(lambda done, total: progress(done, total, "reading places"))
         results = probe_model(model, places, seed=options.seed, progress=progress)
@@ -237,13 +237,13 @@ def _embed(options: Namespace) -> int:
     import torch
 
     from skysense.maps.embed import embed
-    from skysense.model.weights import load_model
+    from skysense.model.loading import load
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     names = ("sensor", "unit", "date", "window_cells", "overlap_cells", "batch_size", "precision", "overwrite")
     with bar("embedding") as progress:
         result = embed(
-            load_model(options.model).to(device),
+            load(options.model).to(device),
             options.scene,
             options.out,
             progress=progress,
@@ -288,7 +288,7 @@ def _convert_parser() -> ArgumentParser:
     parser = _released_parser("Put released files together into one safetensors file; refused unless all of it fits.")
     parser.add_argument("files", type=Path, nargs="+", help="one of the whole model, or several of its modules")
     parser.add_argument("--out", type=Path, required=True, help="the safetensors file to write")
-    parser.add_argument("--dtype", type=Literal["float32", "bfloat16", "float16"], default=None, help="of the tensors")
+    parser.add_argument("--dtype", type=Literal["float32", "bfloat16"], default=None, help="of the tensors")
     parser.add_argument("--four_bands", type=list[Literal["hr", "s2"]], default=[], help="encoders to give four bands")
     parser.add_argument("--fine_tuned", type=bool, default=False, help="accept norms that are not the published ones")
     return parser

@@ -25,7 +25,7 @@ from skysense.files import make_folder
 from skysense.maps.embed import EmbedResult, embed
 from skysense.maps.scene import open_scene
 from skysense.model.assembly import SkySense
-from skysense.model.weights import load_model
+from skysense.model.loading import load
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.journal import FILE, read
 from skysense.pretrain.loop import Outcome, pretrain
@@ -120,7 +120,7 @@ def demo(
         out / f"{source.name}_run",
         on_step=lambda step, values: tell(step + 1, config.steps, f"2/5 pre-training, loss {values['loss']:.1f}"),
     )
-    model = load_model(outcome.model)
+    model = load(outcome.model)
     table = source.probe(model, lambda done, total, words="": tell(done, total, f"3/5 probing: {words}"))
     result = embed(
         model,

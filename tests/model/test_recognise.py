@@ -16,9 +16,10 @@ from skysense.model.assembly import SkySense
 from skysense.model.config import preset
 from skysense.model.convert import convert, verify
 from skysense.model.fingerprints import FINGERPRINTS
+from skysense.model.loading import load as load_model
 from skysense.model.recognise import recognise
 from skysense.model.released import Part, to_released
-from skysense.model.weights import load_model, read_about, weights_sha256
+from skysense.model.weights import read_about, weights_sha256
 from skysense.sensors import OPTICAL_HR_NIR, SENTINEL2_10M, SENTINEL2_L2A
 
 TINY = preset("tiny")

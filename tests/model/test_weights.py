@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from skysense.errors import ConfigError, InputError
 from skysense.model.assembly import SkySense
 from skysense.model.config import ModelConfig, ViTConfig
+from skysense.model.loading import load as load_model
 from skysense.model.released import from_released, to_released
 from skysense.model.vit import ViT
-from skysense.model.weights import load_model, load_state, save_model
+from skysense.model.weights import load_state, save_model
 from skysense.observation import Batch
 
 

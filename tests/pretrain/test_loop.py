@@ -21,7 +21,7 @@ from skysense.data.joined import JoinedPlaces
 from skysense.data.loader import Stream, permutation
 from skysense.data.places import Places
 from skysense.errors import ConfigError, InputError, OutputError, SkySenseError
-from skysense.model.weights import load_model
+from skysense.model.loading import load as load_model
 from skysense.pretrain.config import ObjectiveConfig, OptimiserConfig, PretrainConfig, ViewConfig
 from skysense.pretrain.journal import read
 from skysense.pretrain.loop import pretrain

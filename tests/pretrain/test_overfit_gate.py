@@ -17,7 +17,7 @@ from skysense.data.places import Places
 from skysense.demo import DEMO
 from skysense.model.assembly import SkySense
 from skysense.model.config import preset
-from skysense.model.weights import load_model
+from skysense.model.loading import load as load_model
 from skysense.observation import collate
 from skysense.pretrain.config import PretrainConfig, ViewConfig
 from skysense.pretrain.loop import pretrain

@@ -37,7 +37,7 @@ from skysense.errors import ConfigError
 from skysense.files import make_folder
 from skysense.geo import RegionTable
 from skysense.model.assembly import SkySense
-from skysense.model.weights import load_model
+from skysense.model.loading import load
 from skysense.pretrain.config import ObjectiveConfig, OptimiserConfig, PretrainConfig, ViewConfig
 from skysense.pretrain.loop import pretrain
 from skysense.probes.context import (
@@ -195,7 +195,7 @@ class Work:
 
     def model(self, seed: int) -> SkySense:
         """The same, loaded."""
-        return load_model(self.folder(seed) / "model.safetensors").to(self.device).eval()
+        return load(self.folder(seed) / "model.safetensors").to(self.device).eval()
 
     def probe_seed(self, places: Places, seed: int) -> Outcomes:
         """What the pre-trained model of a seed and its random twin answer, within regions and in new ones."""
@@ -281,7 +281,7 @@ def settings(config: EvidenceConfig) -> dict[str, Any]:
 def facts(config: EvidenceConfig, places: Places, model: Path) -> dict[str, Any]:
     """What a reader should know about the run."""
     recipe, device = config.recipe, "GPU" if torch.cuda.is_available() else "CPU"
-    parameters = sum(tensor.numel() for tensor in load_model(model).parameters())
+    parameters = sum(tensor.numel() for tensor in load(model).parameters())
     return {
         **({"left out": ", ".join(one.message for one in places.failures)} if places.failures else {}),
         "simulated places": f"{len(places)} in {len(places.regions)} regions, half to learn from and half to test on",

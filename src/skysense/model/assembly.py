@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +88,7 @@ class SkySense(nn.Module):
     def __init__(self, config: ModelConfig, regions: Sequence[int] = (), pieces: Collection[Piece] = PIECES) -> None:
         super().__init__()
         self.config = config
+        self.card: dict[str, Any] = {}
         self.pieces = tuple(piece for piece in PIECES if piece in pieces)
         width = config.fusion.input_dim
         if "hr" in pieces:
@@ -107,6 +109,35 @@ class SkySense(nn.Module):
         self.entry_hr = Entry(sensor_of("hr", config.hr.in_channels))
         self.entry_s2 = Entry(sensor_of("s2", config.s2.in_channels))
         self.entry_s1 = Entry(sensor_of("s1", config.s1.in_channels))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``model.safetensors`` and a ``README.md`` for people into a folder; `skysense.load` reads it.
+
+        Raises:
+            OutputError: no space, no permission.
+        """
+        from skysense.model.hub import save_pretrained
+
+        save_pretrained(self, folder)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, **options: Any) -> SkySense:
+        """The same as `skysense.load`."""
+        from skysense.model.loading import load
+
+        return load(source, **options)
+
+    def push_to_hub(self, repository: str, *, private: bool = True, token: str | None = None) -> str:
+        """Put the model on the Hugging Face hub; returns the address. Private unless told, since licences differ.
+
+        Args:
+            repository: ``owner/name``.
+            private: whether only its owner sees it.
+            token: of the hub; the one that is logged in by default.
+        """
+        from skysense.model.hub import push_to_hub
+
+        return push_to_hub(self, repository, private=private, token=token)
 
     @property
     def modalities(self) -> tuple[Modality, ...]:

@@ -5,6 +5,8 @@ Letters: N frames, C bands, H W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +15,11 @@ from skysense.sensors import Sensor
 
 
 class Entry(nn.Module):
-    """Convert to float and normalise with a sensor's statistics; pixels that were not observed become its mean."""
+    """Convert to float and normalise with a sensor's statistics; pixels that were not observed become its mean.
+
+    It reckons in float32 at least, whatever the type of the model: bfloat16 has no room for reflectance of some
+    thousands. What it returns is of the model's type.
+    """
 
     mean: Tensor
     std: Tensor
@@ -21,8 +27,24 @@ class Entry(nn.Module):
     def __init__(self, sensor: Sensor) -> None:
         super().__init__()
         self.sensor = sensor
-        self.register_buffer("mean", torch.tensor(sensor.mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(sensor.std).view(-1, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.empty(0), persistent=False)
+        self.register_buffer("std", torch.empty(0), persistent=False)
+        self.dtype = self.mean.dtype
+        self.place_constants(self.mean.device)
+
+    def place_constants(self, device: torch.device) -> None:
+        """Make the statistics anew on a device; see `skysense.model.loading`."""
+        wide = torch.promote_types(self.dtype, torch.float32)
+        self.mean, self.std = (
+            torch.tensor(values, dtype=wide, device=device).view(-1, 1, 1)
+            for values in (self.sensor.mean, self.sensor.std)
+        )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Entry:
+        super()._apply(fn, recurse)
+        self.dtype = self.mean.dtype
+        self.place_constants(self.mean.device)
+        return self
 
     def forward(self, values_NCHW: Tensor, valid_NHW: Tensor) -> Tensor:
         """Normalise.
@@ -43,4 +65,4 @@ class Entry(nn.Module):
                 f"{self.sensor.name} has {len(bands)} bands ({', '.join(bands)}); got {values_NCHW.shape[1]}"
             )
         centred = values_NCHW.to(self.mean.dtype) - self.mean
-        return centred.div_(self.std).masked_fill_(~valid_NHW[:, None], 0.0)
+        return centred.div_(self.std).masked_fill_(~valid_NHW[:, None], 0.0).to(self.dtype)

@@ -51,6 +51,10 @@ class RelativePositionBias(nn.Module):
         self.register_buffer("index", relative_index(window), persistent=False)
         self._kept: tuple[tuple[object, ...], Tensor] | None = None
 
+    def place_constants(self, device: torch.device) -> None:
+        """Make offsets and index anew on a device; see `skysense.model.loading`."""
+        self.offsets, self.index = relative_offsets(self.window).to(device), relative_index(self.window).to(device)
+
     def forward(self) -> Tensor:
         """The bias ``(h, L, L)`` with L = window^2, in 0 .. 16."""
         parameters = (self.hidden.weight, self.hidden.bias, self.heads.weight)
@@ -97,8 +101,6 @@ def relative_index(window: int) -> Tensor:
 class WindowAttention(nn.Module):
     """Cosine attention inside windows, with a learned scale and a relative-position bias per head."""
 
-    no_key_bias: Tensor
-
     def __init__(self, dim: int, heads: int, window: int, position_hidden: int) -> None:
         super().__init__()
         self.heads = heads
@@ -108,7 +110,6 @@ class WindowAttention(nn.Module):
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10.0)))
         self.position_bias = RelativePositionBias(window, heads, position_hidden)
         self.out = nn.Linear(dim, dim)
-        self.register_buffer("no_key_bias", torch.zeros(dim), persistent=False)
 
     def forward(self, x_BWLC: Tensor, mask_WLL: Tensor | None) -> Tensor:
         """Attend inside every window.
@@ -118,7 +119,7 @@ class WindowAttention(nn.Module):
             mask_WLL: added to the logits, the same for every sample; None for nothing.
         """
         batch, windows, length, _ = x_BWLC.shape
-        qkv_bias = torch.cat([self.q_bias, self.no_key_bias, self.v_bias])
+        qkv_bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         packed = F.linear(x_BWLC, self.qkv.weight, qkv_bias).view(batch * windows, length, 3, self.heads, -1)
         q, k = (packed[:, :, :2] * self._factors(packed[:, :, :2])).permute(2, 0, 3, 1, 4).unbind(0)
         v = packed[:, :, 2].transpose(1, 2)

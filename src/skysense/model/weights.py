@@ -66,12 +66,12 @@ def save_model(path: str | Path, model: SkySense, card: Mapping[str, Any] | None
     Args:
         path: the file.
         model: whole or some of its pieces.
-        card: where the weights come from and how they may be used, plain values for JSON.
+        card: where the weights come from and how they may be used, plain values for JSON; that of the model by default.
 
     Raises:
         OutputError: if the file cannot be written; what was there before stays.
     """
-    save_state(path, model.state_dict(), model.config, model.pieces, card)
+    save_state(path, model.state_dict(), model.config, model.pieces, model.card if card is None else card)
 
 
 def save_state(
@@ -147,21 +147,6 @@ def read_about(path: str | Path) -> About:
     except ConfigError as error:
         raise InputError(f"holds a configuration that this program does not know: {error}", file=path) from error
     return About(config, tuple(piece for piece in PIECES if piece in names), card)
-
-
-def load_model(path: str | Path) -> SkySense:
-    """Read a model that `save_model` wrote, in eval mode, on the CPU, with the pieces that the file holds.
-
-    Raises:
-        InputError: not such a file, truncated, of a later version, or with tensors that do not match its configuration.
-    """
-    about = read_about(path)
-    with safe_open(path, framework="pt") as file:
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
-    cells = state.get("geo.region_cells")
-    model = SkySense(about.config, [] if cells is None else cells.tolist(), about.pieces)
-    load_state(model, state, file=path)
-    return model.eval()
 
 
 def weights_sha256(state: Mapping[str, Tensor]) -> str:
