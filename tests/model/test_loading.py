@@ -96,7 +96,7 @@ def test_more_outputs_begin_with_fresh_norms(model: SkySense, file: Path) -> Non
     with torch.inference_mode():
         maps = four.hr(image)
         assert torch.equal(maps[3], model.hr(image)[-1])
-        raw = four.hr.stage_maps(image)[1]
+        raw = four.hr.levels(image, [1])[1]
     width = raw.shape[-1]
     torch.testing.assert_close(
         maps[1].permute(0, 2, 3, 1), torch.nn.functional.layer_norm(raw, (width,)), rtol=0, atol=1e-5

@@ -214,7 +214,7 @@ def test_maps_have_strides_4_to_32_and_are_rounded_up(config: ModelConfig) -> No
     swin = Swin(dataclasses.replace(config.hr, out_indices=(0, 2, 3)))
     maps = swin(torch.randn(1, 3, 70, 130))
     assert [tuple(one.shape) for one in maps] == [(1, 8, 18, 33), (1, 32, 5, 9), (1, 64, 3, 5)]
-    stages = swin.stage_maps(torch.zeros(1, 3, 64, 64))
+    stages = list(swin.levels(torch.zeros(1, 3, 64, 64), range(4)).values())
     assert [tuple(one.shape) for one in stages] == [(1, 16, 16, 8), (1, 8, 8, 16), (1, 4, 4, 32), (1, 2, 2, 64)]
 
 

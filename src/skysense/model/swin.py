@@ -10,7 +10,9 @@ Letters: B batch, H W token grid, C width, L tokens of a window, W windows, h he
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,7 @@ from torch.nn import functional as F
 from skysense.errors import ConfigError, InputError
 from skysense.model.blocks import RESIDUAL_START, DropPath, Mlp, attend, initialise, joined, pieces, rates
 from skysense.model.config import STAGES, SwinConfig
+from skysense.model.encoder import Encoder
 
 PATCH = 4
 _MAX_LOGIT_SCALE = math.log(100.0)
@@ -263,15 +266,15 @@ class Stage(nn.Module):
         self.merge = PatchMerging(config.dims[stage - 1], eps) if stage else nn.Identity()
         self.blocks = nn.ModuleList(SwinBlock(config, stage, index, rate) for index, rate in enumerate(drop_paths))
 
-    def forward(self, x_BHWC: Tensor) -> Tensor:
-        """One map to the next."""
+    def forward(self, x_BHWC: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        """One map to the next; ``run`` calls a block."""
         x_BHWC = self.merge(x_BHWC)
         for block in self.blocks:
-            x_BHWC = block(x_BHWC)
+            x_BHWC = run(block, x_BHWC)
         return x_BHWC
 
 
-class Swin(nn.Module):
+class Swin(Encoder):
     """The spatial encoder of the high-resolution image."""
 
     def __init__(self, config: SwinConfig) -> None:
@@ -289,6 +292,10 @@ class Swin(nn.Module):
         )
         initialise(self)
         self._begin()
+        self.feature_info = [
+            {"num_chs": width, "reduction": PATCH * 2**stage, "module": f"stages.{stage}"}
+            for stage, width in enumerate(config.dims)
+        ]
 
     def _begin(self) -> None:
         """Keep the brightness of patches, and let blocks begin near the identity.
@@ -319,31 +326,77 @@ class Swin(nn.Module):
         Raises:
             ConfigError: a map smaller than the window with ``pad_small_map`` off.
         """
-        tokens = math.ceil(image_BCHW.shape[2] / PATCH) * math.ceil(image_BCHW.shape[3] / PATCH)
-        widest = tokens * round(self.config.embed_dim * self.config.mlp_ratio)
-        parts = [self.stage_maps(part) for part in pieces(image_BCHW, widest)]
-        return tuple(
-            self.output_norms[str(i)](joined([maps[i] for maps in parts])).permute(0, 3, 1, 2)
-            for i in self.config.out_indices
-        )
+        maps = self.levels(image_BCHW, self.config.out_indices)
+        return tuple(self._normed(maps[i], i).permute(0, 3, 1, 2) for i in self.config.out_indices)
 
-    def stage_maps(self, image_BCHW: Tensor) -> list[Tensor]:
-        """The maps ``(B, H_i, W_i, C_i)`` of all stages, before the output norms."""
-        self._check(image_BCHW)
+    def levels(self, x: Tensor, wanted: Collection[int]) -> dict[int, Tensor]:
+        """The maps of some stages before the output norms, see `Encoder`."""
+        self._check(x)
+        tokens = math.ceil(x.shape[2] / PATCH) * math.ceil(x.shape[3] / PATCH)
+        widest = tokens * round(self.config.embed_dim * self.config.mlp_ratio)
+        parts = [self._levels_together(part, wanted) for part in pieces(x, widest)]
+        return {level: joined([part[level] for part in parts]) for level in wanted}
+
+    def _levels_together(self, image_BCHW: Tensor, wanted: Collection[int]) -> dict[int, Tensor]:
         x_BHWC = self.patch_embed(image_BCHW)
-        maps = []
-        for stage in self.stages:
-            x_BHWC = stage(x_BHWC)
-            maps.append(x_BHWC)
+        maps = {}
+        for index, stage in enumerate(self.stages[: max(wanted) + 1]):
+            x_BHWC = stage(x_BHWC, self._run)
+            if index in wanted:
+                maps[index] = x_BHWC
         return maps
+
+    def _normed(self, map_NhwD: Tensor, level: int) -> Tensor:
+        return self.output_norms[str(level)](map_NhwD) if str(level) in self.output_norms else map_NhwD
+
+    def set_input_size(self, img_size: int | tuple[int, int], window_size: int | None = None) -> None:
+        """Say what size images will have: refuse what the encoder cannot read, or change the windows.
+
+        No table depends on the size of the image. Windows of another side have their position bias made anew from the
+        same weights; the published ones were trained with 8.
+
+        Args:
+            img_size: height and width in pixels.
+            window_size: side of the attention windows, tokens; unchanged if None.
+
+        Raises:
+            ConfigError: images whose last map is smaller than a window, with ``pad_small_map`` off.
+        """
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        config = self.config if window_size is None else replace(self.config, window=window_size)
+        _check_size(config, height, width)
+        self.config = config
+        for module in self.modules():
+            if isinstance(module, SwinBlock):
+                module.window, module.shift = config.window, config.window // 2 if module.shift else 0
+            elif isinstance(module, RelativePositionBias):
+                module.window = config.window
+                module.place_constants(module.index.device)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns of parameter names for layer-wise learning rates: the stem, then stages or every block."""
+        if coarse:
+            return {"stem": r"^patch_embed", "blocks": [(r"^stages\.(\d+)", None), (r"^output_norms", (99999,))]}
+        return {
+            "stem": r"^patch_embed",
+            "blocks": [
+                (r"^stages\.(\d+)\.merge", (0,)),
+                (r"^stages\.(\d+)\.blocks\.(\d+)", None),
+                (r"^output_norms", (99999,)),
+            ],
+        }
 
     def _check(self, image_BCHW: Tensor) -> None:
         config, (_, bands, height, width) = self.config, image_BCHW.shape
         if bands != config.in_channels:
             raise InputError(f"the high-resolution encoder reads {config.in_channels} bands; got {bands}")
-        smallest = math.ceil(min(height, width) / (PATCH * 2 ** (STAGES - 1)))
-        if smallest < config.window and not config.pad_small_map:
-            raise ConfigError(
-                f"an image of {height} x {width} px leaves a last map smaller than the window ({config.window}); "
-                f"use at least {PATCH * 2 ** (STAGES - 1) * (config.window - 1) + 1} px, or set pad_small_map"
-            )
+        _check_size(config, height, width)
+
+
+def _check_size(config: SwinConfig, height: int, width: int) -> None:
+    smallest = math.ceil(min(height, width) / (PATCH * 2 ** (STAGES - 1)))
+    if smallest < config.window and not config.pad_small_map:
+        raise ConfigError(
+            f"an image of {height} x {width} px leaves a last map smaller than the window ({config.window}); "
+            f"use at least {PATCH * 2 ** (STAGES - 1) * (config.window - 1) + 1} px, or set pad_small_map"
+        )

@@ -5,16 +5,21 @@ Letters: N frames, C bands, D width, H W pixels, L tokens.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skysense.errors import InputError
+from skysense.errors import ConfigError, InputError
 from skysense.model.blocks import begin_residuals_small, initialise, stack
 from skysense.model.config import ViTConfig
+from skysense.model.encoder import Encoder
 
 
-class ViT(nn.Module):
+class ViT(Encoder):
     """The spatial encoder of Sentinel-2 or Sentinel-1 frames; time is folded into the batch."""
 
     def __init__(self, config: ViTConfig) -> None:
@@ -33,6 +38,10 @@ class ViT(nn.Module):
         initialise(self)
         begin_residuals_small(self.blocks)
         begin_pixels_apart(self.patch_embed)
+        self.feature_info = [
+            {"num_chs": config.dim, "reduction": config.patch, "module": f"blocks.{index}"}
+            for index in range(config.depth)
+        ]
 
     def forward(self, frames_NCHW: Tensor) -> tuple[Tensor, ...]:
         """Encode frames.
@@ -47,6 +56,21 @@ class ViT(nn.Module):
         Raises:
             InputError: another number of bands.
         """
+        maps = self.levels(frames_NCHW, self.out_indices)
+        return tuple(maps[index].permute(0, 3, 1, 2) for index in self.out_indices)
+
+    def levels(self, x: Tensor, wanted: Collection[int]) -> dict[int, Tensor]:
+        """The maps of some blocks, see `Encoder`."""
+        tokens_NLD, height, width = self._tokens(x)
+        maps = {}
+        for index, block in enumerate(self.blocks[: max(wanted) + 1]):
+            tokens_NLD = self._run(block, tokens_NLD)
+            if index in wanted:
+                maps[index] = tokens_NLD[:, self.extra :].unflatten(1, (height, width))
+        return maps
+
+    def _tokens(self, frames_NCHW: Tensor) -> tuple[Tensor, int, int]:
+        """Tokens of all patches with their positions, the class token in front; height and width of their grid."""
         config = self.config
         if frames_NCHW.shape[1] != config.in_channels:
             raise InputError(f"this Sentinel encoder reads {config.in_channels} bands; got {frames_NCHW.shape[1]}")
@@ -58,13 +82,34 @@ class ViT(nn.Module):
         tokens_NLD = patches_NDhw.flatten(2).transpose(1, 2)
         if self.cls_token is not None:
             tokens_NLD = torch.cat([self.cls_token.expand(len(tokens_NLD), -1, -1), tokens_NLD], dim=1)
-        tokens_NLD = tokens_NLD + self._positions(height, width)
-        maps = []
-        for index, block in enumerate(self.blocks):
-            tokens_NLD = block(tokens_NLD)
-            if index in self.out_indices:
-                maps.append(tokens_NLD[:, self.extra :].unflatten(1, (height, width)).permute(0, 3, 1, 2))
-        return tuple(maps)
+        return tokens_NLD + self._positions(height, width), height, width
+
+    def set_input_size(self, img_size: int | tuple[int, int]) -> None:
+        """Interpolate the position table once for frames of a size, instead of in every forward.
+
+        What the encoder returns for this size stays the same; for others it is interpolated from the new table.
+
+        Args:
+            img_size: height and width in pixels, multiples of the patch.
+
+        Raises:
+            ConfigError: a size that is no multiple of the patch, or not square (the table has one side).
+        """
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        if height != width or height < self.config.patch or height % self.config.patch:
+            raise ConfigError(
+                f"frames of {height} x {width} px: they must be square, of whole patches of {self.config.patch} px"
+            )
+        side = height // self.config.patch
+        with torch.no_grad():
+            table = self._positions(side, side).clone()
+        self.position = nn.Parameter(table, requires_grad=self.position.requires_grad)
+        self.side = side
+        self.config = replace(self.config, image_size=height)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns of parameter names for layer-wise learning rates: the stem, then every block."""
+        return {"stem": r"^cls_token|position|patch_embed", "blocks": r"^blocks" if coarse else r"^blocks\.(\d+)"}
 
     def _positions(self, height: int, width: int) -> Tensor:
         """The position table for a token grid.
