@@ -85,7 +85,7 @@ def test_released_weights_are_inspected_converted_and_verified(
     assert main(["weights", "inspect", full, "--dimensions", "tiny"]) == 0
     assert "102 of 102" in capsys.readouterr().out
     assert main(["weights", "convert", full, "--dimensions", "tiny", "--out", out, "--dtype", "bfloat16"]) == 0
-    assert "non-commercial research" in capsys.readouterr().out
+    assert "ask whoever trained them" in capsys.readouterr().out
     assert main(["weights", "verify", out]) == 0
     assert "is whole" in capsys.readouterr().out.replace("\n", " ")
     assert main(["weights", "inspect", out]) == 0

@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 
 from skysense.errors import InputError
-from skysense.sensors import OPTICAL_HR, SENSORS, SENTINEL1, SENTINEL2_L2A, Sensor, Unit, looks_offset
+from skysense.sensors import (
+    OPTICAL_HR,
+    OPTICAL_HR_NIR,
+    PUBLISHED,
+    SENSORS,
+    SENTINEL1,
+    SENTINEL2_10M,
+    SENTINEL2_L2A,
+    Sensor,
+    Unit,
+    looks_offset,
+    sensor_of,
+)
 
 STACK = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12"]
 
@@ -70,7 +82,14 @@ def test_what_is_not_valid_does_not_count() -> None:
 
 
 def test_statistics_are_those_of_the_published_family() -> None:
-    assert set(SENSORS) == {"optical-hr", "sentinel-2-l2a", "sentinel-1-grd"}
+    assert [sensor.name for sensor in PUBLISHED] == ["optical-hr", "sentinel-2-l2a", "sentinel-1-grd"]
+    assert set(SENSORS) == {sensor.name for sensor in PUBLISHED} | {"optical-hr-nir", "sentinel-2-l2a-10m"}
+    assert SENTINEL2_10M.mean == tuple(SENTINEL2_L2A.mean[band] for band in (0, 1, 2, 6))
+    assert [sensor_of(key, count) for key, count in (("hr", 4), ("s2", 4), ("s2", 10))] == [
+        OPTICAL_HR_NIR, SENTINEL2_10M, SENTINEL2_L2A
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="no sensor has 3 bands for s1; known are 2"):
+        sensor_of("s1", 3)
     assert SENTINEL2_L2A.mean[0] == 884.29673756
     assert SENTINEL1.std == (5.25697717, 5.91150917)
     assert OPTICAL_HR.unit is Unit.UINT8

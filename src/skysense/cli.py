@@ -307,13 +307,18 @@ def _weights(options: Namespace) -> int:
 
 
 def _inspect(options: Namespace) -> int:
+    from skysense.model.convert import unfit
     from skysense.model.recognise import recognise
     from skysense.model.released import some
     from skysense.model.weights import is_ours, read_about
 
     if is_ours(options.file):
-        _print_card(options.file, read_about(options.file))
-        return 0
+        about = read_about(options.file)
+        _print_card(options.file, about)
+        wrong = unfit(options.file, about)
+        if wrong:
+            console.print(f"[red]{escape(wrong)}[/red]", soft_wrap=True)
+        return 1 if wrong else 0
     found = recognise(options.file, dimensions=options.dimensions, part=options.part)
     table = Table("module", "tensors that fit", "parameters", "type", "verdict", title=escape(found.path.name))
     for one in found.parts:
@@ -342,7 +347,9 @@ def _print_card(path: Path, about: About) -> None:
     table.add_row("pieces", ", ".join(about.pieces))
     card = dict(about.card)
     for number, source in enumerate(card.pop("sources", []), 1):
-        table.add_row(f"source {number}", f"{escape(source['file'])}, sha256 {source['sha256'][:16]}…")
+        table.add_row(
+            f"source {number}", f"{escape(source.get('file', '?'))}, sha256 {source.get('sha256', '?')[:16]}…"
+        )
     for key, sensor in card.pop("preprocessing", {}).items():
         table.add_row(key, f"{sensor['sensor']} in {sensor['unit']}: {', '.join(sensor['bands'])}")
     for key, value in card.items():
@@ -353,7 +360,7 @@ def _print_card(path: Path, about: About) -> None:
 def _convert(options: Namespace) -> int:
     import torch
 
-    from skysense.model.convert import LICENCE, convert
+    from skysense.model.convert import convert
 
     with bar("converting") as progress:
         done = convert(
@@ -369,7 +376,8 @@ def _convert(options: Namespace) -> int:
     console.print(f"{escape(str(done.path))}: {', '.join(done.pieces)}; {done.parameters:,} parameters")
     if done.ignored:
         console.print(f"left over and not written: {escape(', '.join(done.ignored))}")
-    console.print(LICENCE)
+    for note in done.notes:
+        console.print(escape(note), soft_wrap=True)
     return 0
 
 

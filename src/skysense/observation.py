@@ -78,6 +78,18 @@ class Series:
             clear=None if self.clear is None else self.clear[index],
         )
 
+    def read_as(self, sensor: Sensor) -> Series:
+        """The bands that another sensor of the same modality has, chosen by name.
+
+        Raises:
+            InputError: a band is not there, or the sensors measure different things.
+        """
+        if sensor == self.sensor:
+            return self
+        if (sensor.modality, sensor.unit) != (self.sensor.modality, self.sensor.unit):
+            raise InputError(f"{self.sensor.name} cannot be read as {sensor.name}")
+        return replace(self, sensor=sensor, values=sensor.select(self.values, self.sensor.bands, axis=1))
+
     def crop(self, window: Window) -> Series:
         """A window given in cells of the lattice."""
         rows, cols = window.scaled(CELL_HR_PX if self.sensor.modality == "hr" else 1).slices()
@@ -164,6 +176,15 @@ class Sample:
             series={key: series.crop(window) for key, series in self.series.items()},
             footprint=None if self.footprint is None else _cut(self.footprint, self.grid, window),
         )
+
+    def read_as(self, sensors: Mapping[Modality, Sensor]) -> Sample:
+        """The same place with the bands that other sensors of the same modalities have, chosen by name.
+
+        Raises:
+            InputError: a band is not there.
+        """
+        series = {key: one.read_as(sensors[key]) if key in sensors else one for key, one in self.series.items()}
+        return replace(self, series=series)
 
     def only(self, modalities: Sequence[Modality]) -> Sample:
         """The same place with fewer sensors."""

@@ -195,8 +195,6 @@ SENTINEL1 = Sensor(
     plausible=(-100, 60),  # point targets reach tens of dB; thermal noise stays above -60
 )
 
-SENSORS: dict[str, Sensor] = {sensor.name: sensor for sensor in (OPTICAL_HR, SENTINEL2_L2A, SENTINEL1)}
-
 OPTICAL_HR_NIR = Sensor(
     name="optical-hr-nir",
     modality="hr",
@@ -220,6 +218,12 @@ SENTINEL2_10M = Sensor(
     std=tuple(SENTINEL2_L2A.std[index] for index in _TEN_METRES),
     plausible=SENTINEL2_L2A.plausible,
 )
+
+PUBLISHED = (OPTICAL_HR, SENTINEL2_L2A, SENTINEL1)
+"""What the published encoders read."""
+
+SENSORS: dict[str, Sensor] = {sensor.name: sensor for sensor in (*PUBLISHED, OPTICAL_HR_NIR, SENTINEL2_10M)}
+"""Every sensor that files may name."""
 
 _READ_BY = {
     ("hr", 3): OPTICAL_HR,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from skysense.geo import Window, region_cell
 from skysense.maps import raster
 from skysense.maps.embed import band_names, embed
 from skysense.model.assembly import SkySense
+from skysense.model.config import preset
 from skysense.model.weights import weights_sha256
 from skysense.observation import Sample, Series, collate
-from skysense.sensors import OPTICAL_HR, SENTINEL2_L2A, Sensor
+from skysense.sensors import OPTICAL_HR, SENTINEL2_10M, SENTINEL2_L2A, Sensor
 from tests.maps.scenes import (
     HR_GRID,
     S2_GRID,
@@ -139,6 +141,25 @@ def test_sentinel_2_map_is_the_documented_blend_across_two_regions(tmp_path: Pat
     assert_same_map(found, expected)
     assert np.abs(found[96:]).max() > 0.01, "the context takes part"
     assert not any("geo-context" in note for note in result.notes)
+
+
+def test_a_model_of_four_bands_takes_them_out_of_ten(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = preset("tiny")
+    model = SkySense(
+        replace(config, s2=replace(config.s2, in_channels=4)), pieces=["s2", "align_s2", "fusion", "dates"]
+    )
+    result = embed(model.eval(), s2_scene(tmp_path / "s.tif", 8, 8), tmp_path / "out.tif", window_cells=8)
+    series = Series(
+        SENTINEL2_10M, s2_values(8, 8)[None, [0, 1, 2, 6]], np.array(["NaT"], "datetime64[D]"), np.ones((1, 8, 8), bool)
+    )
+    with torch.inference_mode():
+        expected = model(collate([Sample("one", {"s2": series})])).fused_BDhw[0].numpy()
+    assert_same_map(read(result.path), expected)
+    with pytest.raises(InputError, match=r"s1.tif: .*are those of no known sensor \(sentinel-2-l2a-10m: B2"):
+        embed(model, s1_scene(tmp_path / "s1.tif", s1_values(8, 8)), tmp_path / "no.tif")
+    with pytest.raises(InputError, match=r"s1.tif: is sentinel-1-grd; this model reads s2"):
+        embed(model, tmp_path / "s1.tif", tmp_path / "no.tif", sensor="sentinel-1-grd")
 
 
 def test_windows_without_geo_context_and_simulated_scenes_are_said_aloud(tmp_path: Path) -> None:

@@ -49,7 +49,6 @@ def test_intermediates_are_what_forward_returns(case: tuple[Encoder, torch.Tenso
             x.shape[2] // info["reduction"],
             x.shape[3] // info["reduction"],
         )
-        assert encoder.get_submodule(info["module"]) is not None
 
 
 def test_norm_is_that_of_the_level() -> None:
@@ -120,7 +119,11 @@ def test_a_swin_takes_other_windows() -> None:
     wider.load_state_dict(encoder.state_dict())
     x = torch.randn(1, 3, 256, 256)
     assert not torch.equal(encoder(x)[0], wider(x)[0])
-    encoder.set_input_size(256, window_size=8)
+    with torch.no_grad():
+        encoder.eval()(x)  # keeps the bias of the old windows
+        encoder.set_input_size(256, window_size=8)
+        encoder(x)
+    encoder.train()
     assert all(torch.equal(one, other) for one, other in zip(encoder(x), wider(x), strict=True))
     with pytest.raises(ConfigError, match="smaller than the window"):
         encoder.set_input_size((256, 200))
@@ -161,5 +164,4 @@ def test_decoders_of_segmentation_models(case: tuple[Encoder, torch.Tensor]) -> 
         decoded = FPNDecoder(channels, encoder_depth=5, pyramid_channels=16, segmentation_channels=32)(features)
         assert decoded.shape == (2, 32, *features[2].shape[2:])
     decoded.sum().backward()
-    assert encoder.patch_embed is not None
     assert all(parameter.grad is not None for name, parameter in encoder.named_parameters() if "embed" in name)

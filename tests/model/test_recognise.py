@@ -166,7 +166,7 @@ def test_modules_become_one_file_with_a_card(tmp_path: Path, model: SkySense, re
     assert [source["file"] for source in card["sources"]] == [file.name for file in files]
     assert len(card["sources"][0]["sha256"]) == 64
     assert card["weights_sha256"] == weights_sha256(model.state_dict())
-    assert "non-commercial research" in card["licence"]
+    assert card["licence"] == "ask whoever trained them" and card["preset"] == "tiny"
     assert card["preprocessing"]["s2"]["bands"] == list(SENTINEL2_L2A.bands)
     assert {words for _, _, words in told} == {f"hashing {file.name}" for file in files}
     assert verify(out) == []
@@ -185,6 +185,44 @@ def test_some_modules_are_a_model_of_some_pieces(tmp_path: Path, released: dict[
         convert([files[0], files[0]], out, dimensions="tiny")
     with pytest.raises(ConfigError, match="one file at a time"):
         convert(files, out, part="s2")
+
+
+def test_files_that_contradict_themselves_are_refused(tmp_path: Path, released: dict[str, Tensor]) -> None:
+    hr = of(released, "backbone_gep.")
+    both = hr | {"backbone.norm3.bias": torch.ones_like(hr["norm3.bias"])}
+    with pytest.raises(InputError, match=r"holds 'norm3.bias' twice, under different prefixes; one is 'backbone.norm3"):
+        recognise(save(tmp_path / "x.pth", both), dimensions="tiny")
+    table = released | {"ctpe": torch.zeros(1, 366, 128)}
+    found = recognise(save(tmp_path / "x.pth", table), dimensions="tiny")
+    assert not found.whole and found.unknown == ("ctpe is (1, 366, 128), not (1, 365, 128)",)
+    inside = {"backbone_s2.ctpe": released["ctpe"]} | {key: it for key, it in released.items() if key != "ctpe"}
+    assert recognise(save(tmp_path / "x.pth", inside), dimensions="tiny").dates is not None
+    two = {"student": of(released, "fusion."), "teacher": of(released, "fusion.")}
+    found = recognise(save(tmp_path / "x.pth", two), dimensions="tiny")
+    assert found.whole and found.layout == "teacher:" and found.ignored == ("student: unread",)
+    itself: dict[str, object] = dict(of(released, "fusion."))
+    itself["model"] = itself
+    assert recognise(save(tmp_path / "x.pth", itself), dimensions="tiny").whole
+
+
+def test_one_part_of_a_file_is_taken_alone(tmp_path: Path, released: dict[str, Tensor]) -> None:
+    full, out = save(tmp_path / "full.pth", released), tmp_path / "fusion.safetensors"
+    assert convert([full], out, dimensions="tiny", part="fusion").pieces == ("dates", "fusion")
+    with pytest.raises(ConfigError, match="unknown part 'model'"):
+        recognise(full, dimensions="tiny", part="model")
+    with pytest.raises(InputError, match="is converted already"):
+        convert([out], tmp_path / "again.safetensors", dimensions="tiny")
+
+
+def test_types_are_not_mixed_and_missing_dates_are_said_aloud(tmp_path: Path, released: dict[str, Tensor]) -> None:
+    fusion = save(tmp_path / "fusion.pth", of(released, "fusion."))
+    half = {key: tensor.bfloat16() for key, tensor in of(released, "backbone_gep.").items()}
+    hr, out = save(tmp_path / "hr.pth", half), tmp_path / "out.safetensors"
+    with pytest.raises(ConfigError, match="tensors of bfloat16 and float32"):
+        convert([fusion, hr], out, dimensions="tiny")
+    done = convert([fusion, hr], out, dimensions="tiny", dtype=torch.float32)
+    assert any("no file has a date table" in note for note in done.notes)
+    assert load_model(out).config.date_on == ()
 
 
 def test_a_changed_number_is_seen(tmp_path: Path, released: dict[str, Tensor]) -> None:
@@ -268,6 +306,29 @@ def test_four_outputs_and_the_successor_are_recognised(tmp_path: Path) -> None:
         found = recognise(save(tmp_path / "skysensepp_release_s2.pth", tensors))
         assert (found.preset, found.whole) == ("huge++", True)
         assert set(found.parts[0].ignored) == {*extra, "vocabulary_weight"}
+
+
+def test_the_successor_is_put_together_whatever_order_its_files_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its image encoder and fusion are those of SkySense by shape; norms were recorded for SkySense only."""
+    written: list[tuple[str, ...]] = []
+    monkeypatch.setattr(
+        converting, "save_state", lambda out, state, config, pieces, card: written.append(card["origin"])
+    )
+    monkeypatch.setattr(converting, "weights_sha256", lambda state: "")
+    monkeypatch.setattr(converting, "not_finite", lambda state: [])
+    files = [
+        save(tmp_path / f"{part}.pth", published("huge++", prefix)) for part, prefix in MODULES if part in ("hr", "s2")
+    ]
+    files.append(save(tmp_path / "fusion.pth", published("huge++", "fusion.")))
+    for order in (files, files[::-1]):
+        convert(order, tmp_path / "out.safetensors")
+    assert len(written) == 2 and all("SkySense++" in origin for origin in written)
+    with pytest.raises(InputError, match=r"belong to different models \(s2.pth: huge\+\+, s1.pth: huge\)"):
+        convert([files[1], save(tmp_path / "s1.pth", published("huge", "backbone_s1."))], tmp_path / "out.safetensors")
+    hr = published("huge", "backbone_gep.") | {"vocabulary_token": torch.zeros(1).expand(65, 352)}
+    assert recognise(save(tmp_path / "hr.pth", hr)).preset == "huge++"
 
 
 def test_norms_that_are_not_the_published_ones_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

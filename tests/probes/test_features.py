@@ -16,7 +16,7 @@ from skysense.probes.features import extract, masked_mean
 from skysense.probes.protocol import score_places
 from skysense.probes.raw import extract_raw, raw_cells, raw_statistics
 from skysense.probes.targets import read_targets, tasks_of
-from skysense.sensors import OPTICAL_HR, SENTINEL1, SENTINEL2_L2A
+from skysense.sensors import OPTICAL_HR, SENTINEL1, SENTINEL2_10M, SENTINEL2_L2A
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,23 @@ def test_features_are_those_of_the_model(places: Places, model: SkySense) -> Non
     assert features.fused == model.config.fusion.dim
     assert features.without_context().pooled_ND.shape == (6, features.fused)
     assert np.array_equal(features.without_context().cells_Dhw[2], features.cells_Dhw[2][: features.fused])
+
+
+def test_a_model_of_four_bands_takes_them_by_name(places: Places) -> None:
+    config = preset("tiny")
+    torch.manual_seed(0)
+    model = SkySense(replace(config, s2=replace(config.s2, in_channels=4))).eval()
+    sample = places.read_sample(places[0])
+    four = sample.series["s2"].values[:, [0, 1, 2, 6]]
+    series = replace(sample.series["s2"], sensor=SENTINEL2_10M, values=four)
+    with torch.inference_mode():
+        alone = model(collate([replace(sample, series={**sample.series, "s2": series}, region=None)]))
+    found = extract(model, [sample]).cells_Dhw[0]
+    np.testing.assert_allclose(found, alone.fused_BDhw[0].numpy(), atol=1e-5)
+    with pytest.raises(InputError, match="missing or doubled: B5"):
+        series.read_as(SENTINEL2_L2A)
+    with pytest.raises(InputError, match="sentinel-1-grd cannot be read as optical-hr"):
+        sample.series["s1"].read_as(OPTICAL_HR)
 
 
 def test_another_region_changes_the_context_alone(places: Places, model: SkySense) -> None:

@@ -81,8 +81,9 @@ def random_twin(model: SkySense, seed: int) -> SkySense:
     regions = [] if model.geo is None else model.geo.region_cells.tolist()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        twin = SkySense(model.config, regions=regions)
-    return twin.to(next(model.parameters()).device).eval()
+        twin = SkySense(model.dimensions(), regions, model.pieces)
+    like = next(model.parameters())
+    return twin.to(device=like.device, dtype=like.dtype).eval()
 
 
 def model_features(

@@ -107,7 +107,7 @@ def embed(
     _check_outputs(scene, out, picture, overwrite)
     if batch_size < 1:
         raise ConfigError(f"batch size {batch_size}: it must be at least 1")
-    what = open_scene(scene, sensor=sensor, unit=unit, date=date)
+    what = _open(model, scene, sensor=sensor, unit=unit, date=date)
     overlap = window_cells // 8 if overlap_cells is None else overlap_cells
     layout = Layout(*what.cells, window_cells, overlap)
     what = replace(what, notes=(*what.notes, *probe(what, layout.shuffled())))
@@ -137,6 +137,20 @@ def embed(
         open_rows=open_rows,
         notes=notes,
     )
+
+
+def _open(
+    model: SkySense, path: Path, *, sensor: Sensor | str | None, unit: Unit | str | None, date: str | None
+) -> Scene:
+    """Open a scene as the model reads it: an encoder of four bands takes these out of a scene with more."""
+    reads = {key: model.sensor_of(key) for key in model.modalities}
+    scene = open_scene(path, sensor=sensor, unit=unit, date=date, among=tuple(reads.values()))
+    wanted = reads.get(scene.sensor.modality)
+    if wanted is None:
+        raise InputError(f"is {scene.sensor.name}; this model reads {', '.join(reads) or 'nothing'}", file=path)
+    if wanted == scene.sensor:
+        return scene
+    return open_scene(path, sensor=wanted, unit=unit or scene.sensor.unit, date=date)
 
 
 class _Run:

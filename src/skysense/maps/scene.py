@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from rasterio.windows import Window as RasterWindow
 from skysense.errors import InputError
 from skysense.geo import CELL_HR_PX, Window
 from skysense.observation import Sample, Series
-from skysense.sensors import SENSORS, Sensor, Unit, looks_offset
+from skysense.sensors import PUBLISHED, SENSORS, Sensor, Unit, looks_offset
 
 _COLOURS = {"RED": "R", "GREEN": "G", "BLUE": "B"}
 _DTYPES = ("uint8", "int16", "uint16", "int32", "float32", "float64")
@@ -160,7 +160,12 @@ class SceneReader:
 
 
 def open_scene(
-    path: str | Path, *, sensor: Sensor | str | None = None, unit: Unit | str | None = None, date: str | None = None
+    path: str | Path,
+    *,
+    sensor: Sensor | str | None = None,
+    unit: Unit | str | None = None,
+    date: str | None = None,
+    among: Sequence[Sensor] = PUBLISHED,
 ) -> Scene:
     """Understand a GeoTIFF: its sensor, bands, unit, date and place.
 
@@ -170,6 +175,7 @@ def open_scene(
         unit: unit of the stored numbers; if None, the tag ``SKYSENSE_UNIT``. High-resolution imagery is 8-bit and needs
             none.
         date: ``YYYY-MM-DD``; if None, the tag ``SKYSENSE_DATE`` or ``TIFFTAG_DATETIME``, if there.
+        among: sensors that the band names may decide for.
 
     Raises:
         InputError: not a readable raster, no CRS or geotransform, unknown sensor, bands that are missing or have no
@@ -180,7 +186,7 @@ def open_scene(
         tags = {key.upper(): value for key, value in dataset.tags().items()}
         _check_place(dataset, path)
         names = _band_names(dataset)
-        chosen = _sensor(sensor if sensor is not None else tags.get("SKYSENSE_SENSOR"), names, path)
+        chosen = _sensor(sensor if sensor is not None else tags.get("SKYSENSE_SENSOR"), names, among, path)
         positions = np.arange(1, dataset.count + 1)
         indexes = tuple(int(index) for index in chosen.select(positions, names, axis=0, file=path))
         _check_unit(chosen, unit or tags.get("SKYSENSE_UNIT"), {dataset.dtypes[index - 1] for index in indexes}, path)
@@ -295,7 +301,7 @@ def _alpha(dataset: Any) -> tuple[bool, tuple[str, ...]]:
     return False, ()
 
 
-def _sensor(wanted: Sensor | str | None, names: list[str], path: Path) -> Sensor:
+def _sensor(wanted: Sensor | str | None, names: list[str], among: Sequence[Sensor], path: Path) -> Sensor:
     if isinstance(wanted, Sensor):
         return wanted
     if wanted is not None:
@@ -303,7 +309,7 @@ def _sensor(wanted: Sensor | str | None, names: list[str], path: Path) -> Sensor
             raise InputError(f"sensor {wanted!r} is unknown; known are {', '.join(SENSORS)}", file=path)
         return SENSORS[wanted]
     fitting = []
-    for sensor in SENSORS.values():
+    for sensor in among:
         try:
             sensor.select(np.arange(len(names)), names, axis=0)
         except InputError:
@@ -311,7 +317,7 @@ def _sensor(wanted: Sensor | str | None, names: list[str], path: Path) -> Sensor
         fitting.append(sensor)
     if len(fitting) == 1:
         return fitting[0]
-    bands = "; ".join(f"{sensor.name}: {', '.join(sensor.bands)}" for sensor in SENSORS.values())
+    bands = "; ".join(f"{sensor.name}: {', '.join(sensor.bands)}" for sensor in among)
     found = "suit several sensors" if fitting else "are those of no known sensor"
     raise InputError(
         f"its bands ({', '.join(names)}) {found} ({bands})",

@@ -7,7 +7,7 @@ aligned features, D width of a feature, H W pixels, h w cells of the lattice.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -24,7 +24,7 @@ from skysense.model.geocontext import GeoContext
 from skysense.model.swin import Swin
 from skysense.model.vit import ViT
 from skysense.observation import DAYS, Batch, Frames
-from skysense.sensors import MODALITIES, Modality, sensor_of
+from skysense.sensors import MODALITIES, Modality, Sensor, sensor_of
 
 Piece = Literal["hr", "s2", "s1", "align_s2", "align_s1", "dates", "fusion"]
 PIECES: tuple[Piece, ...] = get_args(Piece)
@@ -109,6 +109,17 @@ class SkySense(nn.Module):
         self.entry_hr = Entry(sensor_of("hr", config.hr.in_channels))
         self.entry_s2 = Entry(sensor_of("s2", config.s2.in_channels))
         self.entry_s1 = Entry(sensor_of("s1", config.s1.in_channels))
+
+    def sensor_of(self, modality: Modality) -> Sensor:
+        """What the encoder of a modality reads."""
+        entry = getattr(self, f"entry_{modality}")
+        assert isinstance(entry, Entry)
+        return entry.sensor
+
+    def dimensions(self) -> ModelConfig:
+        """The configuration, with what `set_input_size` of its encoders has changed."""
+        encoders = {key: getattr(self, key).config for key in self.modalities}
+        return replace(self.config, **encoders)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and a ``README.md`` for people into a folder; `skysense.load` reads it.

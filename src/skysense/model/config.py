@@ -223,7 +223,7 @@ class ModelConfig:
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """Those with an encoder."""
+        """All that the configuration describes; a model may be built for some of them."""
         return MODALITIES
 
     @property

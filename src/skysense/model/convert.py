@@ -18,11 +18,20 @@ from skysense.model.assembly import PIECES, Piece, SkySense
 from skysense.model.config import ModelConfig, preset
 from skysense.model.recognise import Recognised, not_finite, recognise, strange_norms
 from skysense.model.released import Part, some
-from skysense.model.weights import is_ours, mismatch, read_about, save_state, weights_sha256
+from skysense.model.weights import About, is_ours, mismatch, read_about, save_state, weights_sha256
 from skysense.sensors import SENTINEL2_10M, SENTINEL2_L2A, Modality, sensor_of
 
-LICENCE = "SkySense weights: for non-commercial research only, as their authors say"
-ORIGIN = "SkySense (CVPR 2024, arXiv 2312.10115); the authors' repository links the page that the weights are on"
+_CARDS = {
+    "huge": {
+        "origin": "SkySense (CVPR 2024, arXiv 2312.10115), released by its authors",
+        "licence": "for non-commercial research only, as the authors of SkySense say",
+    },
+    "huge++": {
+        "origin": "SkySense++ (Nature Machine Intelligence 2025, 10.1038/s42256-025-01078-8), released by its authors",
+        "licence": "as the authors of SkySense++ say in their repository: read it first",
+    },
+}
+_UNKNOWN = {"origin": "files of the names of SkySense, in other dimensions", "licence": "ask whoever trained them"}
 
 _KERNELS: dict[Modality, str] = {"hr": "hr.patch_embed.projection.weight", "s2": "s2.patch_embed.weight"}
 _CHUNK = 1 << 22
@@ -33,12 +42,13 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Converted:
-    """What `convert` wrote."""
+    """What `convert` wrote, what it left out, and what a person should know."""
 
     path: Path
     pieces: tuple[Piece, ...]
     parameters: int
     ignored: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def convert(
@@ -68,16 +78,16 @@ def convert(
     Raises:
         InputError: a file that is not whole, NaN or infinite numbers, norms that are not those of the published
             weights, the same module twice, or modules of different models.
-        ConfigError: settings that contradict each other.
+        ConfigError: settings that contradict each other, or tensors of several types and no ``dtype``.
         OutputError: ``out`` cannot be written.
     """
     if part is not None and len(files) != 1:
         raise ConfigError("a part can only be named for one file at a time")
     found = [recognise(file, dimensions=dimensions, part=part) for file in files]
-    state, config = _merge(found)
+    name, state, config = _merge(found)
     if bad := not_finite(state):
         raise InputError(f"{len(bad)} tensors hold NaN or infinite numbers: {some(bad)}", file=found[0].path)
-    if not fine_tuned and (strange := _strange(state, config)):
+    if not fine_tuned and name == "huge" and (strange := strange_norms(state)):
         raise InputError(
             f"these are not the published weights: {some(strange, 2)}",
             file=found[0].path,
@@ -86,12 +96,20 @@ def convert(
     for modality in four_bands:
         state, config = _to_four_bands(state, config, modality)
     if dtype is not None:
-        state = {name: tensor.to(dtype) for name, tensor in state.items()}
-    pieces = _pieces(state)
-    card = _card(found, config, pieces, fine_tuned, progress) | {"weights_sha256": weights_sha256(state)}
+        state = {key: tensor.to(dtype) for key, tensor in state.items()}
+    types = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state.values()})
+    if len(types) > 1:
+        raise ConfigError(f"the files hold tensors of {' and '.join(types)}: choose one, e.g. --dtype {types[0]}")
+    pieces, notes = _pieces(state), list[str]()
+    if "fusion" in pieces and "dates" not in pieces:
+        config = replace(config, date_on=())
+        notes.append("no file has a date table: what this model fuses does not know dates")
+    card = _card(name, found, config, pieces, fine_tuned, progress) | {"weights_sha256": weights_sha256(state)}
+    notes.append(f"{card['origin']}; {card['licence']}")
     save_state(out, state, config, pieces, card)
     ignored = [name for one in found for name in (*one.ignored, *(name for p in one.parts for name in p.ignored))]
-    return Converted(Path(out), pieces, sum(tensor.numel() for tensor in state.values()), tuple(ignored))
+    parameters = sum(tensor.numel() for tensor in state.values())
+    return Converted(Path(out), pieces, parameters, tuple(ignored), tuple(notes))
 
 
 def verify(path: str | Path, *, dimensions: str | None = None, part: Part | None = None) -> list[str]:
@@ -110,36 +128,43 @@ def verify(path: str | Path, *, dimensions: str | None = None, part: Part | None
     if about is None:
         found = recognise(path, dimensions=dimensions, part=part)
         state = {key: tensor for one in found.parts for key, tensor in one.tensors.items()}
-        config, fine_tuned = found.config, False
+        published = found.preset == "huge"
         problems = [f"{one.part}: {one.faults()}" for one in found.parts if not one.whole]
         problems += [f"of no module: {some(found.unknown)}"] if found.unknown else []
     else:
-        config, fine_tuned = about.config, bool(about.card.get("fine_tuned"))
+        published = about.card.get("preset") == "huge" and not about.card.get("fine_tuned")
         with safe_open(path, framework="pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
-        cells = state.get("geo.region_cells")
-        with torch.device("meta"):
-            skeleton = SkySense(config, [] if cells is None else cells.tolist(), about.pieces)
-        wrong = mismatch(skeleton.state_dict(), state)
+        wrong = unfit(path, about)
         problems = [wrong] if wrong else []
         recorded = about.card.get("weights_sha256")
         if recorded not in (None, weights_sha256(state)):
             problems.append("the tensors are not those that its card has the hash of")
     if bad := not_finite(state):
         problems.append(f"NaN or infinite numbers in {some(bad)}")
-    if not fine_tuned:
-        problems += _strange(state, config)
-    return problems
+    return problems + (strange_norms(state) if published else [])
 
 
-def _merge(found: Sequence[Recognised]) -> tuple[dict[str, Tensor], ModelConfig]:
-    """The tensors of several files, and the configuration they have together."""
-    names = {one.preset for one in found}
+def unfit(path: str | Path, about: About) -> str:
+    """What does not match between header and tensors of a file of ours, in words; reads names and shapes only."""
+    with safe_open(path, framework="pt") as file:
+        names = list(file.keys())
+        held = {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in names}
+        cells = file.get_tensor("geo.region_cells").tolist() if "geo.region_cells" in held else []
+    with torch.device("meta"):
+        skeleton = SkySense(about.config, cells, about.pieces)
+    return mismatch(skeleton.state_dict(), held)
+
+
+def _merge(found: Sequence[Recognised]) -> tuple[str, dict[str, Tensor], ModelConfig]:
+    """Preset, tensors and configuration of several files together; those decide that can be of one model only."""
+    names = {one.preset for one in found if one.decided} or {found[0].preset}
     if len(names) != 1:
-        listed = ", ".join(f"{one.path.name}: {one.preset}" for one in found)
+        listed = ", ".join(f"{one.path.name}: {one.preset}" for one in found if one.decided)
         raise InputError(f"these files belong to different models ({listed})", fix="Convert them one by one")
+    name = names.pop()
     state: dict[str, Tensor] = {}
-    config = preset(names.pop())
+    config = preset(name)
     for one in found:
         more = one.state()
         twice = [key for key in more if key in state and key != "dates.table"]
@@ -152,18 +177,12 @@ def _merge(found: Sequence[Recognised]) -> tuple[dict[str, Tensor], ModelConfig]
             hr=one.config.hr if "hr" in parts else config.hr,
             s2=one.config.s2 if "s2" in parts else config.s2,
         )
-    return state, config
+    return name, state, config
 
 
 def _pieces(state: Mapping[str, Tensor]) -> tuple[Piece, ...]:
     begins = {key.partition(".")[0] for key in state}
     return tuple(piece for piece in PIECES if piece in begins)
-
-
-def _strange(state: Mapping[str, Tensor], config: ModelConfig) -> list[str]:
-    """Norms of the published high-resolution encoder that a state does not have; nothing for another one."""
-    published = config.hr.dims == preset("huge").hr.dims and config.hr.depths == preset("huge").hr.depths
-    return strange_norms(state) if published and "hr.patch_embed.norm.weight" in state else []
 
 
 def _to_four_bands(
@@ -186,6 +205,7 @@ def _to_four_bands(
 
 
 def _card(
+    name: str,
     found: Sequence[Recognised],
     config: ModelConfig,
     pieces: Sequence[Piece],
@@ -196,18 +216,17 @@ def _card(
     bands = {"hr": config.hr.in_channels, "s2": config.s2.in_channels, "s1": config.s1.in_channels}
     sensors = {key: sensor_of(key, count) for key, count in bands.items() if key in pieces}  # type: ignore[arg-type]
     return {
-        "origin": ORIGIN,
+        **_CARDS.get(name, _UNKNOWN),
         "sources": [
             {"file": one.path.name, "sha256": sha256_of(one.path, progress), "layout": one.layout} for one in found
         ],
         "converted_by": f"skysense {skysense.__version__}",
-        "preset": found[0].preset,
+        "preset": name,
         "fine_tuned": fine_tuned,
         "preprocessing": {
             key: {"sensor": it.name, "bands": it.bands, "unit": str(it.unit), "mean": it.mean, "std": it.std}
             for key, it in sensors.items()
         },
-        "licence": LICENCE,
     }
 
 

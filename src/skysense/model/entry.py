@@ -23,27 +23,28 @@ class Entry(nn.Module):
 
     mean: Tensor
     std: Tensor
+    like: Tensor
 
     def __init__(self, sensor: Sensor) -> None:
         super().__init__()
         self.sensor = sensor
         self.register_buffer("mean", torch.empty(0), persistent=False)
         self.register_buffer("std", torch.empty(0), persistent=False)
-        self.dtype = self.mean.dtype
-        self.place_constants(self.mean.device)
+        self.register_buffer("like", torch.empty(0), persistent=False)  # has the type and place of the model
+        self.place_constants(self.like)
 
-    def place_constants(self, device: torch.device) -> None:
-        """Make the statistics anew on a device; see `skysense.model.loading`."""
-        wide = torch.promote_types(self.dtype, torch.float32)
+    def place_constants(self, like: Tensor) -> None:
+        """Make the statistics anew for a model whose parameters are like a tensor; see `skysense.model.loading`."""
+        self.like = torch.empty(0, dtype=like.dtype, device=like.device)
+        wide = torch.promote_types(like.dtype, torch.float32)
         self.mean, self.std = (
-            torch.tensor(values, dtype=wide, device=device).view(-1, 1, 1)
+            torch.tensor(values, dtype=wide, device=like.device).view(-1, 1, 1)
             for values in (self.sensor.mean, self.sensor.std)
         )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Entry:
         super()._apply(fn, recurse)
-        self.dtype = self.mean.dtype
-        self.place_constants(self.mean.device)
+        self.place_constants(self.like)
         return self
 
     def forward(self, values_NCHW: Tensor, valid_NHW: Tensor) -> Tensor:
@@ -65,4 +66,4 @@ class Entry(nn.Module):
                 f"{self.sensor.name} has {len(bands)} bands ({', '.join(bands)}); got {values_NCHW.shape[1]}"
             )
         centred = values_NCHW.to(self.mean.dtype) - self.mean
-        return centred.div_(self.std).masked_fill_(~valid_NHW[:, None], 0.0).to(self.dtype)
+        return centred.div_(self.std).masked_fill_(~valid_NHW[:, None], 0.0).to(self.like.dtype)

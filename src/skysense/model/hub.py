@@ -9,7 +9,6 @@ from skysense.files import make_folder, write_text
 from skysense.model.assembly import SkySense
 from skysense.model.loading import MODEL_FILE
 from skysense.model.weights import save_model
-from skysense.sensors import MODALITIES
 
 
 def save_pretrained(model: SkySense, folder: str | Path) -> None:
@@ -23,11 +22,11 @@ def save_pretrained(model: SkySense, folder: str | Path) -> None:
     write_text(folder / "README.md", page(model))
 
 
-def page(model: SkySense) -> str:
+def page(model: SkySense, repository: str = "OWNER/NAME") -> str:
     """What a person should know about a model, in Markdown with the head that the hub reads."""
     card = model.card
     sources = [f"- `{source['file']}`, sha256 `{source['sha256']}`" for source in card.get("sources", [])]
-    sensors = {key: getattr(model, f"entry_{key}").sensor for key in MODALITIES if key in model.modalities}
+    sensors = {key: model.sensor_of(key) for key in model.modalities}
     rows = [
         f"| {key} | {sensor.name} | {', '.join(sensor.bands)} | {sensor.unit} | {sensor.gsd:g} m |"
         for key, sensor in sensors.items()
@@ -46,7 +45,7 @@ def page(model: SkySense) -> str:
         "```python",
         "import skysense",
         "",
-        'model = skysense.load("THIS_REPOSITORY")',
+        f'model = skysense.load("{repository}")',
         "```",
         "",
         "| input | sensor | bands, in this order | unit | pixel |",
@@ -71,5 +70,6 @@ def push_to_hub(model: SkySense, repository: str, *, private: bool = True, token
     address = str(api.create_repo(repository, private=private, exist_ok=True))
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder)
+        write_text(Path(folder) / "README.md", page(model, repository))
         api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload a SkySense model")
     return address

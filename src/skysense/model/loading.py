@@ -19,19 +19,21 @@ from skysense.model.weights import About, mismatch, read_about
 from skysense.sensors import MODALITIES, Modality
 
 MODEL_FILE = "model.safetensors"
-_WHERE = (
-    "The authors of SkySense give the weights away for non-commercial research only; their repository "
-    "(Jack-bo1220/SkySense on GitHub) links the page. Download them, then: skysense weights convert FILES --out "
-    "skysense.safetensors, and load that file"
-)
+_FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
+_CONVERT = "Download them, then: skysense weights convert FILES --out skysense.safetensors, and load that file"
+_WHERE = {
+    "huge": "Its authors give them away for non-commercial research only; their repository (Jack-bo1220/SkySense on "
+    f"GitHub) links the page. {_CONVERT}",
+    "huge++": f"Its authors' repository (kang-wu/SkySensePlusPlus on GitHub) links them. {_CONVERT}",
+}
 _OUTPUT_NORMS = "hr.output_norms."
-_AT_ONCE = 64 << 20  # bytes read before the file is mapped anew, when their type is changed
+_AT_ONCE = 16 << 20  # bytes read before the file is mapped anew, when their type is changed
 
 
 def load(
     source: str | Path,
     *,
-    modalities: Sequence[Modality] | None = None,
+    modalities: Sequence[Modality] | Modality | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     hr_outputs: Sequence[int] | None = None,
@@ -66,12 +68,10 @@ def load(
     model = _skeleton(path, config, pieces)
     state = _read(path, model, dtype, torch.device(device))
     model.load_state_dict(state, assign=True)
-    kind = next(model.parameters()).dtype
+    like = next(model.parameters())
     for module in model.modules():
-        if isinstance(module, Entry):
-            module.dtype = kind
         if isinstance(module, Entry | RelativePositionBias):
-            module.place_constants(torch.device(device))
+            module.place_constants(like)
     model.card = about.card
     return model.eval()
 
@@ -88,9 +88,10 @@ def find(source: str | Path) -> Path:
     if path.is_file():
         return path
     if str(source) in PRESETS:
-        raise InputError(f"{source!r} is a preset, and its weights are no part of this package", fix=_WHERE)
+        fix = _WHERE.get(str(source), "Nobody has published any; train your own: skysense pretrain")
+        raise InputError(f"{str(source)!r} is a preset, and its weights are no part of this package", fix=fix)
     parts = str(source).split("/")
-    if len(parts) == 2 and all(parts) and not path.suffix and not path.parent.exists():
+    if len(parts) == 2 and all(parts) and path.suffix not in _FILES and not path.parent.exists():
         return _from_hub(str(source))
     raise InputError("there is no such file", file=path, fix="Give a file, a folder, or owner/name on the hub")
 
@@ -106,10 +107,11 @@ def _from_hub(repository: str) -> Path:
         raise InputError(f"{repository} has no {MODEL_FILE} on the hub, or cannot be reached ({reason})") from error
 
 
-def _wanted(about: About, modalities: Collection[Modality] | None, path: Path) -> tuple[Piece, ...]:
+def _wanted(about: About, modalities: Collection[Modality] | Modality | None, path: Path) -> tuple[Piece, ...]:
     """The pieces of a file that some modalities need."""
     if modalities is None:
         return about.pieces
+    modalities = (modalities,) if isinstance(modalities, str) else modalities
     missing = [key for key in modalities if key not in about.pieces]
     if missing or not modalities:
         held = ", ".join(key for key in MODALITIES if key in about.pieces) or "none"

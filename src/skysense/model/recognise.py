@@ -7,32 +7,32 @@ SkySense and of SkySense++. Names and shapes decide, never the name of the file,
 from __future__ import annotations
 
 import math
-import pickle
-import zipfile
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from skysense.errors import InputError
+from skysense.errors import ConfigError, InputError
 from skysense.model.assembly import Piece, SkySense
 from skysense.model.config import STAGES, ModelConfig, preset
 from skysense.model.fingerprints import FINGERPRINTS, TOLERANCE
+from skysense.model.reading import read_tensors
 from skysense.model.released import MODULES, Part, is_left_over, released_name, some, translate
+from skysense.model.weights import is_ours
 
-_WRAPPERS = ("model", "state_dict", "teacher", "student")
 _ANONYMOUS = ("module.", "model.", "visual.", "image_encoder.", "backbone.")
 _NAMED: tuple[tuple[str, Part], ...] = (
     *((prefix, part) for prefix, (_, part) in MODULES.items()),
     ("backbone_hr.", "hr"),
 )
 _DATES, _DATES_NAME = "dates.table", "ctpe"
-_NOT_OURS = ("head_gep", "glbank.")  # a head of pre-training, prototypes: known by name only (specification 1.6, 2.1)
+# A head of pre-training and prototypes are known by name only (specification 1.6, 2.1); the rest is of SkySense++.
+_NOT_OURS = ("head_gep", "glbank.", "head_rec_hr.", "aux_head.", "modality_vae.")
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ class Recognised:
         path: of the file.
         layout: wrappers and prefixes that were taken off, in words.
         preset: name of the dimensions it was compared with.
+        decided: whether it can be of no other; encoders of images, heads and fusion are alike in SkySense and its
+            successor.
         config: these dimensions, with the bands and outputs that the file has.
         parts: the modules found.
         dates: the date table, if the file has one.
@@ -90,6 +92,7 @@ class Recognised:
     path: Path
     layout: str
     preset: str
+    decided: bool
     config: ModelConfig
     parts: tuple[Found, ...]
     dates: Tensor | None
@@ -135,23 +138,33 @@ def recognise(path: str | Path, *, dimensions: str | None = None, part: Part | N
     Args:
         path: a file of `torch.save` or safetensors.
         dimensions: name of the preset to compare with; if None ``huge``, or ``huge++`` if its Sentinel encoders have
-            positions without a row for a class token.
-        part: which module it is, needed for an up-sampling head whose file name says neither ``s2`` nor ``s1``.
+            positions without a row for a class token, or it has a vocabulary.
+        part: which module it is, needed for an up-sampling head whose file name says neither ``s2`` nor ``s1``; of a
+            file with several, only this one is taken.
 
     Raises:
-        InputError: no such file, truncated, no weights in it, a pickle that wants to run code, or a module that cannot
-            be told.
+        InputError: no such file, truncated, no weights in it, a pickle that wants to run code, one tensor under two
+            names, a module that cannot be told, or a file that is converted already.
+        ConfigError: an unknown part.
     """
     path = Path(path)
-    tensors, wrappers = read_tensors(path)
+    if part is not None and part not in MODULES_BY_PART:
+        raise ConfigError(f"unknown part {part!r}; known: {', '.join(MODULES_BY_PART)}")
+    if is_ours(path):
+        raise InputError("is converted already", file=path, fix="skysense.load reads it")
+    tensors, wrappers, unread = read_tensors(path)
     groups, loose, prefixes = _split(tensors, path, part)
-    dates = loose.pop(_DATES_NAME, None)
+    tables = [group.pop(_DATES_NAME) for group in (loose, *groups.values()) if _DATES_NAME in group]
+    if part is not None and part in groups:
+        groups = {part: groups[part]}
     ignored = [key for key in loose if is_left_over(key) or key.startswith(_NOT_OURS)]
     unknown = [key for key in loose if key not in ignored]
-    name = dimensions or ("huge++" if any(_without_class_token(group) for group in groups.values()) else "huge")
+    ignored += [f"{key}: unread" for key in unread]
+    name = dimensions or ("huge++" if any(_of_successor(group) for group in groups.values()) else "huge")
     config = _with_bands(preset(name), groups)
-    if dates is not None and tuple(dates.shape) != (1, 365, config.aligned_dim):
-        ignored, dates = [*ignored, _DATES_NAME], None
+    dates, right = (tables[0] if tables else None), (1, 365, config.aligned_dim)
+    if dates is not None and tuple(dates.shape) != right:
+        unknown, dates = [*unknown, f"{_DATES_NAME} is {tuple(dates.shape)}, not {right}"], None
     parts = tuple(_compare(group, one, config) for one, group in groups.items())
     if not parts:
         raise InputError(
@@ -160,61 +173,8 @@ def recognise(path: str | Path, *, dimensions: str | None = None, part: Part | N
             fix="Is it another model?",
         )
     layout = " ".join([*(f"{one}:" for one in wrappers), *prefixes]) or "plain"
-    return Recognised(path, layout, name, config, parts, dates, tuple(unknown), tuple(ignored))
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """Names and tensors of a file, mapped into memory rather than read, and the dictionaries they were wrapped in.
-
-    Raises:
-        InputError: no such file, truncated or foreign, a pickle that wants to run code, nothing in it.
-    """
-    if not path.is_file():
-        raise InputError("there is no such file", file=path)
-    content: Mapping[Any, Any] = _read_torch(path) if _is_torch(path) else _read_safetensors(path)
-    tensors: dict[str, Tensor] = {}
-    wrappers: list[str] = []
-    while True:
-        tensors |= {key: value for key, value in content.items() if isinstance(value, Tensor) and isinstance(key, str)}
-        inner = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            break
-        wrappers.append(inner)
-        content = content[inner]
-    if not tensors:
-        raise InputError("holds no tensors", file=path)
-    return tensors, wrappers
-
-
-def _is_torch(path: Path) -> bool:
-    if zipfile.is_zipfile(path):
-        return True
-    with path.open("rb") as file:
-        return file.read(1) == b"\x80"  # a pickle, as older versions of torch wrote
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"is truncated, or neither safetensors nor a file of torch ({error})", file=path) from error
-
-
-def _read_torch(path: Path) -> Mapping[Any, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            "is a pickle that wants to do more than hold tensors; it was not opened",
-            file=path,
-            fix="Get the file from its authors, or save its state dict again in an environment you trust",
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"is truncated or damaged ({str(error).splitlines()[0]})", file=path) from error
-    if not isinstance(content, Mapping):
-        raise InputError(f"holds a {type(content).__name__}, not a dictionary of tensors", file=path)
-    return content
+    decided = dimensions is not None or name != "huge" or any(one.part in ("s2", "s1") for one in parts)
+    return Recognised(path, layout, name, decided, config, parts, dates, tuple(unknown), tuple(ignored))
 
 
 def _split(
@@ -230,13 +190,19 @@ def _split(
         while (prefix := next((one for one in _ANONYMOUS if name.startswith(one)), None)) is not None:
             name, taken = name.removeprefix(prefix), taken + prefix
         named = next(((prefix, one) for prefix, one in _NAMED if name.startswith(prefix)), None)
+        home = anonymous
         if named is not None:
-            taken += named[0]
-            groups.setdefault(named[1], {})[name.removeprefix(named[0])] = tensor
+            taken, name = taken + named[0], name.removeprefix(named[0])
+            home = groups.setdefault(named[1], {})
         elif name == _DATES_NAME or name.startswith(_NOT_OURS):
-            loose[name] = tensor
-        else:
-            anonymous[name] = tensor
+            home = loose
+        if name in home:
+            raise InputError(
+                f"holds {name!r} twice, under different prefixes; one is {key!r}",
+                file=path,
+                fix="Keep one of the two models in it",
+            )
+        home[name] = tensor
         if taken:
             prefixes[taken] = None
     which = part or _which(anonymous, path)
@@ -261,8 +227,8 @@ def _which(group: Mapping[str, Tensor], path: Path) -> Part | None:
         kernel = group.get("patch_embed.projection.weight")
         return "s1" if kernel is not None and kernel.ndim == 4 and kernel.shape[1] == 2 else "s2"
     if "decoder.0.weight" in group:
-        sensors = [one for one in ("s2", "s1") if one in path.name.lower()]
-        if len(sensors) == 1:
+        sensors = re.findall(r"(?<![a-z0-9])s[12](?![0-9])", path.stem.lower())
+        if len(set(sensors)) == 1:
             return cast(Part, f"head_{sensors[0]}")
         raise InputError(
             "is an up-sampling head; those of Sentinel-2 and Sentinel-1 are alike",
@@ -272,7 +238,10 @@ def _which(group: Mapping[str, Tensor], path: Path) -> Part | None:
     return None
 
 
-def _without_class_token(group: Mapping[str, Tensor]) -> bool:
+def _of_successor(group: Mapping[str, Tensor]) -> bool:
+    """Whether a module is one of SkySense++: a vocabulary, or positions without a row for a class token."""
+    if "vocabulary_token" in group:
+        return True
     table = group.get("pos_embed")
     return table is not None and table.ndim == 3 and math.isqrt(table.shape[1]) ** 2 == table.shape[1]
 
@@ -336,13 +305,15 @@ def not_finite(state: Mapping[str, Tensor]) -> list[str]:
 
 
 def strange_norms(state: Mapping[str, Tensor]) -> list[str]:
-    """What differs from the recorded norms of the published high-resolution encoder; empty if all agree.
+    """What differs from the recorded norms of the published high-resolution encoder, of tensors that are there.
 
     Args:
         state: tensors under our names within the whole model.
     """
     found = []
     for name, published in FINGERPRINTS.items():
+        if name not in state:
+            continue
         norm = float(torch.linalg.vector_norm(state[name], dtype=torch.float64))
         if abs(norm - published) > TOLERANCE * published:
             found.append(f"{name} has the norm {norm:.4g}, published is {published:.4g}")

@@ -52,11 +52,13 @@ class RelativePositionBias(nn.Module):
         self.window = window
         self.register_buffer("offsets", relative_offsets(window), persistent=False)
         self.register_buffer("index", relative_index(window), persistent=False)
-        self._kept: tuple[tuple[object, ...], Tensor] | None = None
+        self._kept: tuple[tuple[Tensor, ...], tuple[object, ...], Tensor] | None = None
 
-    def place_constants(self, device: torch.device) -> None:
-        """Make offsets and index anew on a device; see `skysense.model.loading`."""
-        self.offsets, self.index = relative_offsets(self.window).to(device), relative_index(self.window).to(device)
+    def place_constants(self, like: Tensor) -> None:
+        """Make offsets and index anew where a tensor is; see `skysense.model.loading`."""
+        self._kept = None
+        self.offsets = relative_offsets(self.window).to(like.device)
+        self.index = relative_index(self.window).to(like.device)
 
     def forward(self) -> Tensor:
         """The bias ``(h, L, L)`` with L = window^2, in 0 .. 16."""
@@ -65,18 +67,23 @@ class RelativePositionBias(nn.Module):
         if not may_keep or any(parameter.is_inference() for parameter in parameters):
             self._kept = None
             return self._compute()
-        # In-place changes (an optimiser, a moving average, loading) raise a weight's version; replacing it changes its
-        # address. Only a change through ``.data`` escapes both, so weights must not be changed that way.
-        weights = tuple((parameter.data_ptr(), parameter._version) for parameter in parameters)
-        key = (weights, torch.is_autocast_enabled(self.offsets.device.type))
-        if self._kept is None or self._kept[0] != key:
-            self._kept = (key, self._compute())
-        return self._kept[1]
+        # In-place changes (an optimiser, a moving average, loading) raise a weight's version; only a change through
+        # ``.data`` escapes, so weights must not be changed that way.
+        state = (*(parameter._version for parameter in parameters), torch.is_autocast_enabled(self.offsets.device.type))
+        kept = self._kept
+        if (
+            kept is None
+            or kept[1] != state
+            or any(old is not new for old, new in zip(kept[0], parameters, strict=True))
+        ):
+            self._kept = kept = (parameters, state, self._compute())
+        return kept[2]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RelativePositionBias:
-        """Forget the bias when the module moves or changes type."""
-        self._kept = None
-        return super()._apply(fn, recurse)
+        """Forget the bias when the module moves or changes type; offsets stay in float32."""
+        super()._apply(fn, recurse)
+        self.place_constants(self.offsets)
+        return self
 
     def _compute(self) -> Tensor:
         table = self.heads(F.relu(self.hidden(self.offsets.to(self.hidden.weight.dtype))))
@@ -371,7 +378,7 @@ class Swin(Encoder):
                 module.window, module.shift = config.window, config.window // 2 if module.shift else 0
             elif isinstance(module, RelativePositionBias):
                 module.window = config.window
-                module.place_constants(module.index.device)
+                module.place_constants(module.offsets)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns of parameter names for layer-wise learning rates: the stem, then stages or every block."""

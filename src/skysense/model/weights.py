@@ -71,7 +71,7 @@ def save_model(path: str | Path, model: SkySense, card: Mapping[str, Any] | None
     Raises:
         OutputError: if the file cannot be written; what was there before stays.
     """
-    save_state(path, model.state_dict(), model.config, model.pieces, model.card if card is None else card)
+    save_state(path, model.state_dict(), model.dimensions(), model.pieces, model.card if card is None else card)
 
 
 def save_state(
@@ -82,7 +82,13 @@ def save_state(
     card: Mapping[str, Any] | None = None,
 ) -> None:
     """As `save_model`, of tensors without a module around them."""
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
+    tensors: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for key, tensor in state.items():
+        plain = tensor.detach().cpu().contiguous()
+        # the format has no word for two names of one tensor
+        tensors[key] = plain.clone() if plain.data_ptr() in places and plain.numel() else plain
+        places.add(plain.data_ptr())
     about = {"format": FORMAT, "version": str(VERSION), "config": json.dumps(config.to_dict())}
     about |= {"pieces": ",".join(pieces), "card": json.dumps(card or {}, ensure_ascii=False)}
     with atomic_path(path) as temporary:

@@ -90,6 +90,7 @@ def extract(
     """
     table = RegionTable([] if model.geo is None else model.geo.region_cells.tolist())
     device = next(model.parameters()).device
+    sensors = {key: model.sensor_of(key) for key in model.modalities}
     was_training = model.training
     model.eval()
     pooled: list[NDArray[np.float32]] = []
@@ -99,7 +100,10 @@ def extract(
     fused = model.config.fusion.dim
     try:
         for batch in _batches(each_sample(places, modalities), batch_size):
-            ready = [_place(prepare(sample, frames, clear_only=clear_only), table, regions) for sample in batch]
+            ready = [
+                _place(prepare(sample.read_as(sensors), frames, clear_only=clear_only), table, regions)
+                for sample in batch
+            ]
             with torch.inference_mode():
                 features = model(collate(ready).to(device))
                 cells_BDhw = features.cells_BDhw.float().cpu().numpy()
