@@ -136,7 +136,7 @@ def cosine_attention(attention: WindowAttention, x_BWLC: Tensor, mask_WLL: Tenso
     scale = attention.logit_scale.clamp(max=math.log(100)).exp()
     logits = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1) * scale
     position = attention.position_bias
-    table = position.heads(F.relu(position.hidden(position.offsets)))[position.index]
+    table = position.heads(F.relu(position.hidden(position.offsets.to(x_BWLC.dtype))))[position.index]
     length = position.window**2
     logits = logits + 16 * torch.sigmoid(table.view(length, length, -1).permute(2, 0, 1))
     if mask_WLL is not None:
