@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from skysense.model.blocks import reshaped
+
 
 class UpSamplingHead(nn.Module):
     """A linear layer per patch (a 1 x 1 convolution) and a pixel shuffle (specification 1.3).
@@ -26,11 +28,11 @@ class UpSamplingHead(nn.Module):
 
     def forward(self, features_NDhw: Tensor) -> Tensor:
         """``(N, D, h, w)`` to ``(N, C, h * scale, w * scale)``, channels last in memory."""
-        frames, _, height, width = features_NDhw.shape
+        frames, dim, height, width = features_NDhw.shape
         scale = self.scale
-        packed = self.projection(features_NDhw.permute(0, 2, 3, 1).contiguous())  # one product, not one per frame
-        blocks = packed.view(frames, height, width, -1, scale, scale)
-        cells = blocks.permute(0, 1, 4, 2, 5, 3).reshape(frames, height * scale, width * scale, -1)
+        packed = self.projection(reshaped(features_NDhw.permute(0, 2, 3, 1), -1, dim))  # one product, not one per frame
+        blocks = packed.view(frames, height, width, -1, scale, scale).permute(0, 1, 4, 2, 5, 3)
+        cells = reshaped(blocks, frames, height * scale, width * scale, packed.shape[-1] // scale**2)
         return cells.permute(0, 3, 1, 2)
 
 

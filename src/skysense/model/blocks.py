@@ -58,7 +58,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, scale: float, bias: Tensor | None
     On a CPU two batched products beat the fused kernel for short sequences: in training by a half at 16 tokens, and
     with a bias, for which that kernel has no gradient there, by a fifth at 64.
     """
-    if q.device.type != "cpu" or (bias is None and q.shape[-2] > _SHORT):
+    if torch.compiler.is_exporting():  # sizes that are open must not choose the kernel
+        fused = bias is None
+    else:
+        fused = q.device.type != "cpu" or (bias is None and q.shape[-2] > _SHORT)
+    if fused:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     logits = (q if scale == 1 else q * scale) @ k.transpose(-2, -1)
     if bias is not None:
@@ -142,12 +146,20 @@ def pieces(x: Tensor, numbers: int) -> Sequence[Tensor]:
         x: the first axis is the samples.
         numbers: that a sample takes where it is widest.
     """
-    return x.split(max(1, _CPU_NUMBERS // numbers)) if x.device.type == "cpu" else (x,)
+    whole = x.device.type != "cpu" or torch.compiler.is_exporting()
+    return (x,) if whole else x.split(max(1, _CPU_NUMBERS // numbers))
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
     """Pieces side by side again."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def reshaped(x: Tensor, *shape: int) -> Tensor:
+    """`torch.reshape`, which copies nothing if it need not; an exported program cannot know and always copies."""
+    if torch.compiler.is_exporting():
+        return x.clone(memory_format=torch.contiguous_format).view(shape)
+    return x.reshape(shape)
 
 
 def rates(greatest: float, count: int) -> list[float]:

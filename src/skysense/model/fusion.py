@@ -33,7 +33,7 @@ class DateTable(nn.Module):
         self.table = nn.Parameter(_WAVE_HEIGHT * torch.cos(2 * math.pi * turn)[None])
 
     def forward(self, day_N: Tensor) -> Tensor:
-        """Embeddings ``(N, C)`` of days 0 .. 364; zero for -1 (no date)."""
+        """Embeddings ``(..., C)`` of days 0 .. 364, of any shape; zero for -1 (no date)."""
         return self.table[0][day_N.clamp(min=0)] * (day_N >= 0).unsqueeze(-1)
 
 
@@ -68,7 +68,7 @@ class Fusion(nn.Module):
         return joined([self._fuse_together(part, keep) for part in pieces(tokens_SNC, widest)])
 
     def _fuse_together(self, tokens_SNC: Tensor, keep: int) -> Tensor:
-        cls = self.cls_token.expand(len(tokens_SNC), -1, -1)
+        cls = self.cls_token.expand(tokens_SNC.shape[0], -1, -1)
         x_SND = torch.cat([cls, self.projection(tokens_SNC)], dim=1)
         *first, last = self.blocks
         for block in first:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skysense.errors import ConfigError, InputError
-from skysense.model.blocks import RESIDUAL_START, DropPath, Mlp, attend, initialise, joined, pieces, rates
+from skysense.model.blocks import RESIDUAL_START, DropPath, Mlp, attend, initialise, joined, pieces, rates, reshaped
 from skysense.model.config import STAGES, SwinConfig
 from skysense.model.encoder import Encoder
 
@@ -151,7 +151,7 @@ class WindowAttention(nn.Module):
         return factors.to(qk.dtype)
 
 
-def shift_mask(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
+def shift_mask(height: int, width: int, window: int, shift: int | Tensor, device: torch.device) -> Tensor:
     """What keeps tokens apart that a cyclic shift has brought into one window: ``(W, L, L)`` of 0 and -100.
 
     Args:
@@ -175,14 +175,14 @@ def partition(x_BHWC: Tensor, window: int) -> Tensor:
     """A map, sides multiples of the window, as windows in raster order: ``(B, W, L, C)``."""
     batch, height, width, dim = x_BHWC.shape
     grid = x_BHWC.view(batch, height // window, window, width // window, window, dim)
-    return grid.transpose(2, 3).reshape(batch, -1, window * window, dim)
+    return reshaped(grid.transpose(2, 3), batch, -1, window * window, dim)
 
 
 def unpartition(x_BWLC: Tensor, window: int, height: int, width: int) -> Tensor:
     """The inverse of `partition`: ``(B, height, width, C)``."""
     batch, _, _, dim = x_BWLC.shape
     grid = x_BWLC.view(batch, height // window, width // window, window, window, dim)
-    return grid.transpose(2, 3).reshape(batch, height, width, dim)
+    return reshaped(grid.transpose(2, 3), batch, height, width, dim)
 
 
 class SwinBlock(nn.Module):
@@ -212,21 +212,39 @@ class SwinBlock(nn.Module):
 
     def _attend(self, x_BHWC: Tensor) -> Tensor:
         height, width = x_BHWC.shape[1:3]
-        shift = self.shift
-        if min(height, width) == self.window and not self.pad_small_map:
-            shift = 0  # both sides, even if only one of them is as small as the window
         right, down = -width % self.window, -height % self.window
         if right or down:
             x_BHWC = F.pad(x_BHWC, (0, 0, 0, right, 0, down))
         rows, columns = x_BHWC.shape[1:3]
+        shift = self._shift(height, width, x_BHWC.device)
         mask = None
-        if shift:
-            x_BHWC = torch.roll(x_BHWC, (-shift, -shift), (1, 2))
+        if not isinstance(shift, int) or shift:
+            x_BHWC = rolled(x_BHWC, -shift)
             mask = shift_mask(rows, columns, self.window, shift, x_BHWC.device)
         x_BHWC = unpartition(self.attention(partition(x_BHWC, self.window), mask), self.window, rows, columns)
-        if shift:
-            x_BHWC = torch.roll(x_BHWC, (shift, shift), (1, 2))
+        if mask is not None:
+            x_BHWC = rolled(x_BHWC, shift)
         return x_BHWC[:, :height, :width]
+
+    def _shift(self, height: int, width: int, device: torch.device) -> int | Tensor:
+        """How far windows are shifted: not at all if one side, even if only one, is as small as the window."""
+        if self.pad_small_map or not self.shift:
+            return self.shift
+        smaller = torch.sym_min(height, width)
+        if not isinstance(smaller, torch.SymInt):
+            return 0 if smaller == self.window else self.shift
+        # in an exported program the size is open: chosen when it runs
+        return torch.where(torch.scalar_tensor(smaller, device=device) == self.window, 0, self.shift)
+
+
+def rolled(x_BHWC: Tensor, shift: int | Tensor) -> Tensor:
+    """A map rolled down and right by ``shift`` tokens, which may be a number that is known only at run time."""
+    if isinstance(shift, int):
+        return torch.roll(x_BHWC, (shift, shift), (1, 2))
+    for axis in (1, 2):
+        length = x_BHWC.shape[axis]
+        x_BHWC = x_BHWC.index_select(axis, (torch.arange(length, device=x_BHWC.device) - shift) % length)
+    return x_BHWC
 
 
 class PatchMerging(nn.Module):

@@ -81,7 +81,7 @@ class ViT(Encoder):
         height, width = patches_NDhw.shape[2:]
         tokens_NLD = patches_NDhw.flatten(2).transpose(1, 2)
         if self.cls_token is not None:
-            tokens_NLD = torch.cat([self.cls_token.expand(len(tokens_NLD), -1, -1), tokens_NLD], dim=1)
+            tokens_NLD = torch.cat([self.cls_token.expand(tokens_NLD.shape[0], -1, -1), tokens_NLD], dim=1)
         return tokens_NLD + self._positions(height, width), height, width
 
     def set_input_size(self, img_size: int | tuple[int, int]) -> None:
@@ -117,12 +117,19 @@ class ViT(Encoder):
         As published, only the number of tokens decides: a grid of another shape with as many tokens takes the table
         as it is, in raster order.
         """
-        if height * width == self.side**2:
+        varies = isinstance(height * width, torch.SymInt)  # in an exported program the number of tokens is open
+        if not varies and height * width == self.side**2:
             return self.position
         cls, grid = self.position[:, : self.extra], self.position[:, self.extra :]
         grid = grid.unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)
         grid = F.interpolate(grid, size=(height, width), mode="bicubic", align_corners=False)
-        return torch.cat([cls, grid.flatten(2).transpose(1, 2)], dim=1)
+        table = torch.cat([cls, grid.flatten(2).transpose(1, 2)], dim=1)
+        if not varies:
+            return table
+        # both rules are reckoned, and the number of tokens chooses when the program runs
+        rows = torch.arange(self.extra + height * width, device=table.device).clamp(max=self.position.shape[1] - 1)
+        same = torch.scalar_tensor(height * width, device=table.device) == self.side**2
+        return torch.where(same, self.position.index_select(1, rows), table)
 
 
 @torch.no_grad()
