@@ -2,26 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
-import torch
 from torch.utils.flop_counter import FlopCounterMode
-
-_SIDE, _TRIES = 1024, 9
-
-
-def matmul_rate(device: str) -> float:
-    """Operations per second of a product of two square float32 matrices that lie in the cache: best of several."""
-    a, b = (torch.randn(_SIDE, _SIDE, device=device) for _ in range(2))
-    best = float("inf")
-    for _ in range(_TRIES):
-        began = time.perf_counter()
-        a @ b
-        if a.is_cuda:
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - began)
-    return 2 * _SIDE**3 / best
 
 
 def operations(job: Callable[[], object]) -> int:

@@ -21,9 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from _ceiling import matmul_rate, operations, share
+from _ceiling import operations, share
 
 from skysense.data.earth.writing import simulate_scene
+from skysense.doctor import matmul_rate
 from skysense.maps.blend import Layout
 from skysense.maps.embed import WINDOW_CELLS, embed, regions
 from skysense.maps.feed import prepare

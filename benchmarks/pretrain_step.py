@@ -26,13 +26,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from _ceiling import matmul_rate, operations, share
+from _ceiling import operations, share
 from _plain_step import PlainRun
 from torch import Tensor
 
 from skysense.data.earth import place_index, simulate_place
 from skysense.data.loader import sample_rng
 from skysense.demo import DEMO
+from skysense.doctor import matmul_rate
 from skysense.geo import RegionTable, region_cell
 from skysense.model.blocks import DropPath
 from skysense.model.config import PRESETS

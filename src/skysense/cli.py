@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import Literal, TextIO
 
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 import skysense
+from skysense import weights_cli
 from skysense.errors import InputError, SkySenseError
-from skysense.model.config import PRESETS
 from skysense.pretrain.config import PretrainConfig
 from skysense.sensors import SENSORS, Unit
-
-if TYPE_CHECKING:
-    from skysense.model.weights import About
-
-console = Console(highlight=False)
+from skysense.terminal import bar, console
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -260,138 +254,6 @@ def _embed(options: Namespace) -> int:
     return 0
 
 
-def _weights_parser() -> ArgumentParser:
-    """released weights: skysense weights inspect | convert | verify FILE"""
-    return ArgumentParser(
-        description="Released weights of SkySense and SkySense++: what a file holds, and whether it is whole."
-    )
-
-
-def _released_parser(description: str) -> ArgumentParser:
-    """A parser with what `recognise` needs to be told at times."""
-    parser = ArgumentParser(description=description)
-    parser.add_argument("--dimensions", type=str, default=None, help=f"to compare with: {', '.join(PRESETS)}")
-    parts = Literal["hr", "s2", "s1", "head_s2", "head_s1", "fusion"]
-    parser.add_argument("--part", type=parts, default=None, help="which module it is, if that cannot be told")
-    return parser
-
-
-def _inspect_parser() -> ArgumentParser:
-    """say what a file of weights holds"""
-    parser = _released_parser("Which modules a file holds, how many of their tensors fit, what is left over.")
-    parser.add_argument("file", type=Path, help="of torch.save or safetensors")
-    return parser
-
-
-def _convert_parser() -> ArgumentParser:
-    """write released weights as one safetensors file with a card"""
-    parser = _released_parser("Put released files together into one safetensors file; refused unless all of it fits.")
-    parser.add_argument("files", type=Path, nargs="+", help="one of the whole model, or several of its modules")
-    parser.add_argument("--out", type=Path, required=True, help="the safetensors file to write")
-    parser.add_argument("--dtype", type=Literal["float32", "bfloat16"], default=None, help="of the tensors")
-    parser.add_argument("--four_bands", type=list[Literal["hr", "s2"]], default=[], help="encoders to give four bands")
-    parser.add_argument("--fine_tuned", type=bool, default=False, help="accept norms that are not the published ones")
-    return parser
-
-
-def _verify_parser() -> ArgumentParser:
-    """check every number of a file of weights"""
-    parser = _released_parser("Names, shapes, finite numbers, published norms, and the hash on the card.")
-    parser.add_argument("file", type=Path, help="a released file or a converted one")
-    return parser
-
-
-def _weights(options: Namespace) -> int:
-    action = {"inspect": _inspect, "convert": _convert, "verify": _verify}[options.action]
-    return action(options[options.action])
-
-
-def _inspect(options: Namespace) -> int:
-    from skysense.model.convert import unfit
-    from skysense.model.recognise import recognise
-    from skysense.model.released import some
-    from skysense.model.weights import is_ours, read_about
-
-    if is_ours(options.file):
-        about = read_about(options.file)
-        _print_card(options.file, about)
-        wrong = unfit(options.file, about)
-        if wrong:
-            console.print(f"[red]{escape(wrong)}[/red]", soft_wrap=True)
-        return 1 if wrong else 0
-    found = recognise(options.file, dimensions=options.dimensions, part=options.part)
-    table = Table("module", "tensors that fit", "parameters", "type", "verdict", title=escape(found.path.name))
-    for one in found.parts:
-        parameters = sum(tensor.numel() for tensor in one.tensors.values())
-        types = ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in one.tensors.values()}))
-        verdict = ", ".join(f"{len(names)} {kind}" for kind, names in one.kinds.items()) or "whole"
-        table.add_row(one.part, f"{len(one.tensors)} of {one.expected}", f"{parameters:,}", types, verdict)
-    console.print(table)
-    for one in found.parts:
-        for kind, names in one.kinds.items():
-            console.print(f"[yellow]{one.part}, {kind}: {escape(some(names))}[/yellow]", soft_wrap=True)
-    console.print(f"layout {escape(found.layout)}; compared with {found.preset}", soft_wrap=True)
-    ignored = [*found.ignored, *(name for one in found.parts for name in one.ignored)]
-    if found.dates is not None:
-        console.print("with a date table: ctpe")
-    if ignored:
-        console.print(f"left over: {escape(some(ignored))}", soft_wrap=True)
-    if found.unknown:
-        console.print(f"[yellow]of no module: {escape(some(found.unknown))}[/yellow]", soft_wrap=True)
-    return 0 if found.whole else 1
-
-
-def _print_card(path: Path, about: About) -> None:
-    """What the header of a file of ours says."""
-    table = Table(show_header=False, title=escape(path.name))
-    table.add_row("pieces", ", ".join(about.pieces))
-    card = dict(about.card)
-    for number, source in enumerate(card.pop("sources", []), 1):
-        table.add_row(
-            f"source {number}", f"{escape(source.get('file', '?'))}, sha256 {source.get('sha256', '?')[:16]}…"
-        )
-    for key, sensor in card.pop("preprocessing", {}).items():
-        table.add_row(key, f"{sensor['sensor']} in {sensor['unit']}: {', '.join(sensor['bands'])}")
-    for key, value in card.items():
-        table.add_row(key.replace("_", " "), escape(str(value)))
-    console.print(table)
-
-
-def _convert(options: Namespace) -> int:
-    import torch
-
-    from skysense.model.convert import convert
-
-    with bar("converting") as progress:
-        done = convert(
-            options.files,
-            options.out,
-            dimensions=options.dimensions,
-            part=options.part,
-            dtype=None if options.dtype is None else getattr(torch, options.dtype),
-            four_bands=options.four_bands,
-            fine_tuned=options.fine_tuned,
-            progress=progress,
-        )
-    console.print(f"{escape(str(done.path))}: {', '.join(done.pieces)}; {done.parameters:,} parameters")
-    if done.ignored:
-        console.print(f"left over and not written: {escape(', '.join(done.ignored))}")
-    for note in done.notes:
-        console.print(escape(note), soft_wrap=True)
-    return 0
-
-
-def _verify(options: Namespace) -> int:
-    from skysense.model.convert import verify
-
-    problems = verify(options.file, dimensions=options.dimensions, part=options.part)
-    for problem in problems:
-        console.print(f"[red]{escape(problem)}[/red]")
-    if not problems:
-        console.print(f"{escape(str(options.file))} is whole")
-    return 1 if problems else 0
-
-
 def _demo_parser() -> ArgumentParser:
     """the whole thread in minutes: places, pre-train, probe, map, report"""
     parser = ArgumentParser(description="From imagery to a map with a model of your own, on two CPU cores.")
@@ -432,24 +294,21 @@ def _evidence(options: Namespace) -> int:
     return 0
 
 
-@contextmanager
-def bar(title: str) -> Iterator[Callable[..., None]]:
-    """A progress bar; yields ``progress(done, in_all, words="")``, and ``words`` alone renames the stage."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[words]}"),
-    )
-    with Progress(*columns, console=console) as lines:
-        task = lines.add_task(title, total=None, words="")
+def _doctor_parser() -> ArgumentParser:
+    """what this machine has, which kernels run, what is missing"""
+    return ArgumentParser(description="What is installed, which kernels run, how fast a product is, what is missing.")
 
-        def progress(done: int, total: int, words: str = "") -> None:
-            lines.update(task, completed=done, total=total, words=escape(words))
 
-        yield progress
+def _doctor(options: Namespace) -> int:
+    from skysense.doctor import examine
+
+    table, good = Table("what", "found"), True
+    for finding in examine():
+        style = "" if finding.good else "red"
+        table.add_row(escape(finding.what), escape(finding.found), style=style)
+        good = good and finding.good
+    console.print(table)
+    return 0 if good else 1
 
 
 PARSERS: dict[str, Callable[[], ArgumentParser]] = {
@@ -458,9 +317,10 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "pretrain": _pretrain_parser,
     "probe": _probe_parser,
     "embed": _embed_parser,
-    "weights": _weights_parser,
+    "weights": weights_cli.parser,
     "demo": _demo_parser,
     "evidence": _evidence_parser,
+    "doctor": _doctor_parser,
 }
 VERBS: dict[str, Callable[[Namespace], int]] = {
     "simulate": _simulate,
@@ -468,13 +328,18 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "pretrain": _pretrain,
     "probe": _probe,
     "embed": _embed,
-    "weights": _weights,
+    "weights": weights_cli.run,
     "demo": _demo,
     "evidence": _evidence,
+    "doctor": _doctor,
 }
 ACTIONS: dict[str, dict[str, Callable[[], ArgumentParser]]] = {
     "places": {"check": _check_parser},
-    "weights": {"inspect": _inspect_parser, "convert": _convert_parser, "verify": _verify_parser},
+    "weights": {
+        "inspect": weights_cli.inspect_parser,
+        "convert": weights_cli.convert_parser,
+        "verify": weights_cli.verify_parser,
+    },
 }
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import rasterio
 import torch
 
-from skysense.cli import build_parser
+from skysense.cli import build_parser, main
+from skysense.data.earth.writing import simulate_scene
 from skysense.model.assembly import Features
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +55,26 @@ def test_the_example_fuses_three_sensors(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_commands_of_the_readme_are_understood() -> None:
     lines = [line for block in blocks("") for line in block.splitlines() if line.startswith("skysense ")]
     verbs = [build_parser().parse_args(shlex.split(line)[1:]).verb for line in lines]
-    assert verbs == ["simulate", "places", "pretrain", "probe", "embed"]
+    assert verbs == ["simulate", "places", "pretrain", "probe", "embed", "weights", "weights", "embed"]
+
+
+def test_a_released_checkpoint_becomes_a_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The README's commands from inspection to a map, as they stand there, on a scene of its own."""
+    (block,) = (block for block in blocks("") if "synthetic_release" in block)
+    monkeypatch.chdir(tmp_path)
+    simulate_scene(tmp_path / "runs" / "demo" / "scene.tif", height=512, width=640)
+    for line in block.splitlines():
+        command, *arguments = shlex.split(line)
+        if command == "python":
+            monkeypatch.setattr(sys, "argv", arguments)
+            runpy.run_path(str(ROOT / arguments[0]), run_name="__main__")
+        else:
+            assert main(arguments) == 0, capsys.readouterr()
+    assert "mask_token" in capsys.readouterr().out
+    with rasterio.open(tmp_path / "features.tif") as file:
+        assert (file.count, file.height, file.width) == (96, 16, 20)
 
 
 def test_the_targets_of_the_readme_exist() -> None:

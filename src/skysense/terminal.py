@@ -1,0 +1,32 @@
+"""What the commands print to: one console, one kind of progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(highlight=False)
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Callable[..., None]]:
+    """A progress bar; yields ``progress(done, in_all, words="")``, and ``words`` alone renames the stage."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[words]}"),
+    )
+    with Progress(*columns, console=console) as lines:
+        task = lines.add_task(title, total=None, words="")
+
+        def progress(done: int, total: int, words: str = "") -> None:
+            lines.update(task, completed=done, total=total, words=escape(words))
+
+        yield progress
