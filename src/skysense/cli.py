@@ -237,7 +237,7 @@ def _embed(options: Namespace) -> int:
     names = ("sensor", "unit", "date", "window_cells", "overlap_cells", "batch_size", "precision", "overwrite")
     with bar("embedding") as progress:
         result = embed(
-            load(options.model).to(device),
+            load(options.model, device=device),
             options.scene,
             options.out,
             progress=progress,

@@ -59,7 +59,7 @@ def test_a_model_of_four_bands_takes_them_by_name(places: Places) -> None:
     found = extract(model, [sample]).cells_Dhw[0]
     np.testing.assert_allclose(found, alone.fused_BDhw[0].numpy(), atol=1e-5)
     with pytest.raises(InputError, match="missing or doubled: B5"):
-        series.read_as(SENTINEL2_L2A)
+        raw_statistics(replace(sample, series={"s2": series}))
     with pytest.raises(InputError, match="sentinel-1-grd cannot be read as optical-hr"):
         sample.series["s1"].read_as(OPTICAL_HR)
 

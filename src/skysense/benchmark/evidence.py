@@ -37,7 +37,7 @@ from skysense.errors import ConfigError
 from skysense.files import make_folder
 from skysense.geo import RegionTable
 from skysense.model.assembly import SkySense
-from skysense.model.loading import load
+from skysense.model.loading import MODEL_FILE, load
 from skysense.pretrain.config import ObjectiveConfig, OptimiserConfig, PretrainConfig, ViewConfig
 from skysense.pretrain.loop import pretrain
 from skysense.probes.context import (
@@ -183,7 +183,7 @@ class Work:
 
     def pretrained(self, places: Places, seed: int) -> Path:
         """The model pre-trained with a seed, on the places of the training split, without their labels."""
-        file = self.folder(seed) / "model.safetensors"
+        file = self.folder(seed) / MODEL_FILE
         if file.exists():
             return file
         recipe = replace(self.config.recipe, seed=seed)
@@ -195,7 +195,7 @@ class Work:
 
     def model(self, seed: int) -> SkySense:
         """The same, loaded."""
-        return load(self.folder(seed) / "model.safetensors").to(self.device).eval()
+        return load(self.folder(seed) / MODEL_FILE, device=self.device)
 
     def probe_seed(self, places: Places, seed: int) -> Outcomes:
         """What the pre-trained model of a seed and its random twin answer, within regions and in new ones."""

@@ -11,7 +11,7 @@ from skysense.benchmark.pictures import neighbour_sheet, prototype_use
 from skysense.benchmark.probe import FRAMES
 from skysense.data.places import Places
 from skysense.files import write_json, write_text
-from skysense.model.loading import load
+from skysense.model.loading import MODEL_FILE, load
 from skysense.pretrain.journal import FILE as JOURNAL
 from skysense.pretrain.journal import read as read_journal
 from skysense.probes.features import extract
@@ -193,7 +193,7 @@ def _show(report: Report, places: Places, run: Path) -> None:
     watched = [name for name in names if name not in (*terms, "step", "seconds", "learning_rate")]
     report.figure(loss_curves(rows, terms), alt="Terms of the objective over the steps", caption="The objective")
     report.figure(loss_curves(rows, watched), alt="Signs of collapse over the steps", caption="Signs of collapse")
-    model = load(run / "model.safetensors").eval()
+    model = load(run / MODEL_FILE)
     chosen = places.select(split="test")
     features = extract(model, chosen, frames=FRAMES)
     if model.geo is not None:

@@ -74,7 +74,9 @@ def _read_torch(path: Path) -> Mapping[Any, Any]:
             file=path,
             fix="Get the file from its authors, or save its state dict again in an environment you trust",
         ) from error
-    except Exception as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle may raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"is truncated or damaged ({reason})", file=path) from error
     if not isinstance(content, Mapping):

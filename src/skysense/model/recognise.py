@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from skysense.errors import ConfigError, InputError
-from skysense.model.assembly import Piece, SkySense
+from skysense.model.assembly import SkySense
 from skysense.model.config import STAGES, ModelConfig, preset
 from skysense.model.fingerprints import FINGERPRINTS, TOLERANCE
 from skysense.model.reading import read_tensors
@@ -103,12 +103,6 @@ class Recognised:
     def whole(self) -> bool:
         """Whether every module in it is whole and nothing is unknown."""
         return bool(self.parts) and not self.unknown and all(found.whole for found in self.parts)
-
-    @property
-    def pieces(self) -> tuple[Piece, ...]:
-        """Those of the model that the file brings."""
-        found = [cast(Piece, MODULES_BY_PART[one.part].rstrip(".")) for one in self.parts]
-        return tuple([*found, "dates"] if self.dates is not None else found)
 
     def state(self) -> dict[str, Tensor]:
         """All tensors under our names.

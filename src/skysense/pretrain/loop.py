@@ -22,6 +22,7 @@ from skysense.files import make_folder, write_json
 from skysense.geo import RegionTable
 from skysense.model.assembly import SkySense
 from skysense.model.config import preset
+from skysense.model.loading import MODEL_FILE
 from skysense.model.weights import save_model
 from skysense.observation import Sample
 from skysense.pretrain.batch import Drawn, ViewBatch, assemble, draw
@@ -33,7 +34,6 @@ from skysense.train.checkpoints import Checkpoints
 from skysense.train.optimiser import adamw, follow
 from skysense.train.schedules import cosine, linear_then_flat, warmup_cosine
 
-MODEL_FILE = "model.safetensors"
 MEMORY_BYTES = 2 << 30
 """Pixels kept decoded between epochs."""
 

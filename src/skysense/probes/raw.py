@@ -17,11 +17,11 @@ from skysense.geo import CELL_HR_PX
 from skysense.observation import Sample, Series
 from skysense.probes.features import FrozenFeatures, Progress, each_sample
 from skysense.probes.prepare import prepare
-from skysense.sensors import MODALITIES, OPTICAL_HR, SENTINEL1, SENTINEL2_L2A, Modality, Sensor
+from skysense.sensors import MODALITIES, OPTICAL_HR, PUBLISHED, Modality, Sensor
 
 QUARTERS = 4
 PERCENTILES = (10, 50, 90)
-_SENSORS: dict[Modality, Sensor] = {"hr": OPTICAL_HR, "s2": SENTINEL2_L2A, "s1": SENTINEL1}
+_SENSORS: dict[Modality, Sensor] = {sensor.modality: sensor for sensor in PUBLISHED}
 
 
 def extract_raw(
@@ -62,7 +62,11 @@ def raw_statistics(sample: Sample) -> NDArray[np.float32]:
 
     Returns:
         ``(123,)``: 15 of the image, 90 of Sentinel-2, 18 of Sentinel-1, in the sensors' units.
+
+    Raises:
+        InputError: a sensor with fewer bands than the published one.
     """
+    sample = sample.read_as(_SENSORS)
     parts: list[NDArray[np.floating]] = []
     for key in MODALITIES:
         series, sensor = sample.series.get(key), _SENSORS[key]
@@ -85,7 +89,11 @@ def raw_cells(sample: Sample) -> NDArray[np.float32]:
 
     Returns:
         ``(54, h, w)``: 40 of Sentinel-2, 8 of Sentinel-1, 6 of the image.
+
+    Raises:
+        InputError: a sensor with fewer bands than the published one.
     """
+    sample = sample.read_as(_SENSORS)
     height, width = sample.grid
     parts: list[NDArray[np.floating]] = []
     for key in ("s2", "s1"):
