@@ -21,10 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from _ceiling import operations, share
+from _ceiling import ceilings, operations, share
 
 from skysense.data.earth.writing import simulate_scene
-from skysense.doctor import matmul_rate
 from skysense.maps.blend import Layout
 from skysense.maps.embed import WINDOW_CELLS, embed, regions
 from skysense.maps.feed import prepare
@@ -86,7 +85,7 @@ def main() -> None:
     size = f"{args.height} x {args.width} px, {len(windows)} windows of {WINDOW_CELLS} cells"
     print(f"{args.preset} on {args.device}, {args.threads} threads, {size}, batches of {args.batch_size}")
     seconds = statistics.median(bare[0] for bare, _ in rounds)
-    print(f"bare: {share(operations(jobs[0]), seconds, matmul_rate(args.device))}")
+    print(f"bare: {share(operations(jobs[0]), seconds, ceilings(args.device))}")
     for at, name in enumerate(("clock", "processor time")):
         ratio = statistics.median(bare[at] / whole[at] for bare, whole in rounds)
         print(f"end to end / bare, median of {len(rounds)} paired rounds by {name}: {ratio:.3f}")

@@ -1,6 +1,7 @@
 """Encoders of the published size against those of timm at equal weights and outputs, and bfloat16 against float32.
 
-* swin: Swin V2 with the dimensions of the published image encoder (without the additional norms, which timm lacks);
+* swin: Swin V2 with the dimensions of the published image encoder (without the additional norms, which the others
+  lack), against timm; swin-transformers: against transformers, which must be installed for it;
 * vit: blocks of the Sentinel encoders on sequences of 257 tokens; fusion: the same blocks on sequences of 32.
 
 Each side runs in turns; the median of the ratios of the turns is printed, beside the share of the machine's rate.
@@ -14,16 +15,15 @@ import argparse
 import copy
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from _ceiling import operations, share
+from _ceiling import ceilings, operations, share
 from timm.models.swin_transformer_v2 import SwinTransformerV2
 from timm.models.vision_transformer import Block as TimmBlock
 from torch import Tensor, nn
 
-from skysense.doctor import matmul_rate
 from skysense.model.blocks import Block
 from skysense.model.config import preset
 from skysense.model.swin import Swin
@@ -33,10 +33,19 @@ CLOSE = 1e-4
 Job = Callable[[], object]
 
 
-def swin_pair(name: str, size: int) -> tuple[nn.Module, nn.Module, Tensor]:
-    """Our Swin and timm's with its weights, and an image."""
-    config = replace(preset(name).hr, extra_norm_every=0, drop_path=0.0)
-    ours = Swin(config)
+def swin(name: str) -> Swin:
+    """Our Swin without the additional norms; every norm and bias is something."""
+    ours = Swin(replace(preset(name).hr, extra_norm_every=0, position_hidden=512, drop_path=0.0))
+    with torch.no_grad():
+        for key, parameter in ours.named_parameters():
+            if "position_bias" not in key and parameter.ndim == 1:
+                parameter.normal_(1.0 if key.endswith("norm.weight") else 0.0, 0.1)
+    return ours
+
+
+def timm_swin(ours: Swin, size: int) -> nn.Module:
+    """That of timm with the weights of ours."""
+    config = ours.config
     theirs = SwinTransformerV2(
         img_size=size,
         embed_dim=config.embed_dim,
@@ -46,30 +55,76 @@ def swin_pair(name: str, size: int) -> tuple[nn.Module, nn.Module, Tensor]:
         num_classes=0,
         drop_path_rate=0.0,
     )
-    with torch.no_grad():
-        for name, parameter in ours.named_parameters():
-            if "position_bias" not in name and parameter.ndim == 1:
-                parameter.normal_(1.0 if name.endswith("norm.weight") else 0.0, 0.1)
-    theirs.load_state_dict({**theirs.state_dict(), **translated(ours)})
-    return ours, theirs, torch.randn(1, 3, size, size)
-
-
-def translated(ours: Swin) -> dict[str, Tensor]:
-    """Our weights under the names of timm, the columns of merging in its order: column, row, channel."""
     pieces = (
         ("stages.", "layers."), (".merge.", ".downsample."), ("patch_embed.projection", "patch_embed.proj"),
         ("attention.position_bias.hidden", "attn.cpb_mlp.0"), ("attention.position_bias.heads", "attn.cpb_mlp.2"),
         ("attention_norm", "norm1"), ("mlp_norm", "norm2"), ("mlp.up", "mlp.fc1"), ("mlp.down", "mlp.fc2"),
         ("attention.out", "attn.proj"), ("attention.", "attn."), ("output_norms.3", "norm"),
     )  # fmt: skip
+    theirs.load_state_dict({**theirs.state_dict(), **renamed(columns_first(ours.state_dict()), pieces)})
+    return theirs
+
+
+def transformers_swin(ours: Swin, size: int) -> nn.Module:
+    """That of transformers with the weights of ours."""
+    try:
+        from transformers import Swinv2Config, Swinv2Model
+    except ModuleNotFoundError as error:
+        raise SystemExit("transformers is not installed: pip install transformers") from error
+    config = ours.config
+    theirs = Swinv2Model(
+        Swinv2Config(
+            image_size=size,
+            embed_dim=config.embed_dim,
+            depths=config.depths,
+            num_heads=config.num_heads,
+            window_size=config.window,
+            drop_path_rate=0.0,
+        ),
+        add_pooling_layer=False,
+    )
+    pieces = (
+        ("stages.", "encoder.layers."), ("patch_embed.projection", "embeddings.patch_embeddings.projection"),
+        ("patch_embed.norm", "embeddings.norm"), ("attention_norm", "layernorm_before"),
+        ("mlp_norm", "layernorm_after"), ("mlp.up", "intermediate.dense"), ("mlp.down", "output.dense"),
+        ("attention.out", "attention.output.dense"), ("attention.logit_scale", "attention.self.logit_scale"),
+        ("attention.position_bias.hidden", "attention.self.continuous_position_bias_mlp.0"),
+        ("attention.position_bias.heads", "attention.self.continuous_position_bias_mlp.2"),
+        ("output_norms.3", "layernorm"),
+    )  # fmt: skip
     state = {}
-    for name, tensor in ours.state_dict().items():
-        if name.endswith("reduction.weight"):
-            tensor = tensor.unflatten(1, (-1, 2, 2)).permute(0, 3, 2, 1).flatten(1)
+    for key, tensor in renamed(columns_first(ours.state_dict()), pieces).items():
+        prefix, found, _ = key.rpartition("attention.q")
+        if found and key.endswith("qkv.weight"):
+            for part, weight in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+                state[f"{prefix}attention.self.{part}.weight"] = weight
+        elif ".merge." in key:  # merging belongs to the stage before
+            start, _, end = key.partition(".merge.")
+            stage = int(start.rpartition(".")[2])
+            state[f"encoder.layers.{stage - 1}.downsample.{end}"] = tensor
+        else:
+            key = key.replace("attention.q_bias", "attention.self.query.bias")
+            state[key.replace("attention.v_bias", "attention.self.value.bias")] = tensor
+    theirs.load_state_dict(state)
+    return theirs
+
+
+def columns_first(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The columns of merging in the order of the others: column, row, channel."""
+    return {
+        key: tensor.unflatten(1, (-1, 2, 2)).permute(0, 3, 2, 1).flatten(1) if "reduction" in key else tensor
+        for key, tensor in state.items()
+    }
+
+
+def renamed(state: dict[str, Tensor], pieces: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+    """Tensors under names of which pieces are replaced, in turn."""
+    result = {}
+    for key, tensor in state.items():
         for one, other in pieces:
-            name = name.replace(one, other)
-        state[name] = tensor
-    return state
+            key = key.replace(one, other)
+        result[key] = tensor
+    return result
 
 
 def block_pair(name: str, depth: int) -> tuple[nn.Module, nn.Module]:
@@ -85,12 +140,7 @@ def block_pair(name: str, depth: int) -> tuple[nn.Module, nn.Module]:
         ("attention_norm", "norm1"), ("mlp_norm", "norm2"), ("attention.qkv", "attn.qkv"),
         ("attention.out", "attn.proj"), ("mlp.up", "mlp.fc1"), ("mlp.down", "mlp.fc2"),
     )  # fmt: skip
-    state = {}
-    for key, tensor in ours.state_dict().items():
-        for one, other in pieces:
-            key = key.replace(one, other)
-        state[key] = tensor
-    theirs.load_state_dict(state)
+    theirs.load_state_dict(renamed(ours.state_dict(), pieces))
     for module in theirs.modules():
         if isinstance(module, nn.LayerNorm):
             module.eps = config.layer_norm_eps
@@ -101,7 +151,13 @@ def output(module: nn.Module, x: Tensor) -> Tensor:
     """The last map as ``(N, h, w, D)``, or tokens."""
     if isinstance(module, Swin):
         return module(x)[-1].permute(0, 2, 3, 1)
-    return module.forward_features(x) if isinstance(module, SwinTransformerV2) else module(x)
+    if isinstance(module, SwinTransformerV2):
+        return module.forward_features(x)
+    found = module(x)
+    if isinstance(found, Tensor):
+        return found
+    tokens: Tensor = found.last_hidden_state
+    return tokens.unflatten(1, (x.shape[2] // 32, x.shape[3] // 32))
 
 
 def forward(module: nn.Module, x: Tensor) -> Job:
@@ -115,11 +171,11 @@ def forward(module: nn.Module, x: Tensor) -> Job:
 
 
 def backward(module: nn.Module, x: Tensor) -> Job:
-    """Forward and backward."""
+    """Forward and backward; either side begins without gradients in memory."""
 
     def job() -> None:
-        module.zero_grad(set_to_none=True)
         output(module, x).sum().backward()
+        module.zero_grad(set_to_none=True)
 
     return job
 
@@ -154,17 +210,23 @@ def main() -> None:
     """Check, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--preset", default="huge")
-    parser.add_argument("--what", nargs="+", default=["vit", "fusion", "swin"], choices=("vit", "fusion", "swin"))
+    parser.add_argument(
+        "--what", nargs="+", default=["vit", "fusion", "swin"], choices=("vit", "fusion", "swin", "swin-transformers")
+    )
     parser.add_argument("--size", type=int, default=256, help="side of the image, pixels")
+    parser.add_argument("--batch-size", type=int, default=1, help="images")
     parser.add_argument("--depth", type=int, default=4, help="blocks of vit and fusion")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.manual_seed(0)
-    rate, cuda = matmul_rate(args.device), args.device.startswith("cuda")
+    rates, cuda = ceilings(args.device), args.device.startswith("cuda")
     for what in args.what:
-        if what == "swin":
-            ours, theirs, x = swin_pair(args.preset, args.size)
+        peer = "transformers" if what == "swin-transformers" else "timm"
+        if what.startswith("swin"):
+            ours = swin(args.preset)
+            theirs = (transformers_swin if peer == "transformers" else timm_swin)(ours, args.size)
+            x = torch.randn(args.batch_size, 3, args.size, args.size)
         else:
             ours, theirs = block_pair(args.preset, args.depth)
             x = torch.randn(*((8, 257) if what == "vit" else (64, 32)), preset(args.preset).fusion.dim)
@@ -177,10 +239,12 @@ def main() -> None:
         threads = torch.get_num_threads()
         print(f"{what} of {args.preset} on {args.device}, {threads} threads: outputs differ by {difference:.1e}")
         measured = turns(forward(theirs, x), forward(ours, x), args.rounds, cuda)
-        report("  timm / ours, forward", measured)
+        report(f"  {peer} / ours, forward", measured)
         seconds = statistics.median(fast for _, fast in measured)
-        print(f"  ours: {share(operations(forward(ours, x)), seconds, rate)}")
-        report("  timm / ours, forward and backward", turns(backward(theirs, x), backward(ours, x), args.rounds, cuda))
+        print(f"  ours: {share(operations(forward(ours, x)), seconds, rates)}")
+        report(
+            f"  {peer} / ours, forward and backward", turns(backward(theirs, x), backward(ours, x), args.rounds, cuda)
+        )
         half, small = copy.deepcopy(ours).bfloat16(), x.bfloat16()
         with torch.inference_mode():
             error = float((output(half, small).float() - one).norm() / one.norm())

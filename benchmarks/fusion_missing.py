@@ -16,11 +16,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from _ceiling import operations, share
+from _ceiling import ceilings, operations, share
 from torch import Tensor
 from torch.nn import functional as F
 
-from skysense.doctor import matmul_rate
 from skysense.model.blocks import Block
 from skysense.model.config import preset
 from skysense.model.fusion import Fusion
@@ -96,7 +95,7 @@ def main() -> None:
     ceiling = (1 + args.frames) / (1 + float(valid_SN.sum(1).float().mean()))
     print(f"{args.preset}, {args.depth} blocks, {args.cells} cells, {args.frames} frames, {args.missing:.0%} missing")
     print(f"outputs differ by {difference:.1e}; tokens padded / there: {ceiling:.2f}")
-    print(f"package: {share(work, statistics.median(fast for _, fast in rounds), matmul_rate(args.device))}")
+    print(f"package: {share(work, statistics.median(fast for _, fast in rounds), ceilings(args.device))}")
     spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
     print(f"padded / package, median of {len(rounds)} paired rounds: {statistics.median(ratios):.2f} ({spread})")
 

@@ -26,14 +26,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from _ceiling import operations, share
+from _ceiling import ceilings, operations, share
 from _plain_step import PlainRun
 from torch import Tensor
 
 from skysense.data.earth import place_index, simulate_place
 from skysense.data.loader import sample_rng
 from skysense.demo import DEMO
-from skysense.doctor import matmul_rate
 from skysense.geo import RegionTable, region_cell
 from skysense.model.blocks import DropPath
 from skysense.model.config import PRESETS
@@ -175,7 +174,7 @@ def main() -> None:
     print(f"{args.preset} on {args.device}, {args.threads} threads, {size}, float32")
     middle = statistics.median(fast[0] for _, fast in rounds)
     work = operations(partial(sides[1].advance, views))
-    print(f"package: {share(work, middle, matmul_rate(args.device))}")
+    print(f"package: {share(work, middle, ceilings(args.device))}")
     for at, name in enumerate(("clock", "processor time")):
         ratios = [slow[at] / fast[at] for slow, fast in rounds]
         median, spread = statistics.median(ratios), f"{min(ratios):.2f} to {max(ratios):.2f}"

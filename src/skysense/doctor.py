@@ -7,15 +7,18 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
+from skysense.model.linear import has_onednn, linear
+
 _SIDE, _TRIES = 1024, 9
-_ATTENTION = {"64, as in the Sentinel encoders and fusion": (64, False), "44 with a bias, as in the Swin": (44, True)}
+_ATTENTION = {"64, as in the Sentinel encoders and fusion": (64, False), "48 with a bias, as in the Swin": (48, True)}
 _KERNELS = (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
 _SETTINGS = ("SKYSENSE_DATA", "SKYSENSE_REFERENCE", "OMP_NUM_THREADS")
 
@@ -49,17 +52,23 @@ def examine() -> Iterator[Finding]:
             kind = str(dtype).removeprefix("torch.")
             rate = matmul_rate(device, dtype)
             yield Finding(f"{device}, product in {kind}", f"{rate / 1e9:,.0f} GFLOP/s at {_SIDE} x {_SIDE}")
+        if device == "cpu":
+            brand = "oneDNN" if has_onednn() else "the BLAS"
+            rate = matmul_rate(device, product=linear)
+            yield Finding(f"{device}, linear layer in float32", f"{rate / 1e9:,.0f} GFLOP/s by {brand}")
         for what, (width, biased) in _ATTENTION.items():
             yield Finding(f"{device}, fused attention, heads of {what}", kernel(device, width, biased=biased))
 
 
-def matmul_rate(device: str, dtype: torch.dtype = torch.float32) -> float:
+def matmul_rate(
+    device: str, dtype: torch.dtype = torch.float32, product: Callable[[Tensor, Tensor], Tensor] = torch.matmul
+) -> float:
     """Operations per second of a product of two square matrices that lie in the cache: best of several."""
     a, b = (torch.randn(_SIDE, _SIDE, device=device).to(dtype) for _ in range(2))
     best = float("inf")
     for _ in range(_TRIES):
         began = time.perf_counter()
-        a @ b
+        product(a, b)
         if a.is_cuda:
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - began)

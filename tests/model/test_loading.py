@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import skysense
 from skysense.errors import ConfigError, InputError
-from skysense.model.assembly import SkySense
+from skysense.model.assembly import PIECES, SkySense
 from skysense.model.config import preset
 from skysense.model.loading import find
 from skysense.model.weights import save_model, save_state
@@ -201,9 +201,8 @@ def test_saved_for_the_hub_and_pushed(
 
 
 PEAK = """
-import resource, sys, torch, skysense
-from skysense.model.assembly import SkySense
-used = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+import sys, torch, skysense
+used = lambda: int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0]) * 1024
 skysense.load(sys.argv[1], modalities=["hr"])  # what the first use of a library costs
 before = used()
 model = skysense.load(sys.argv[1], dtype=getattr(torch, sys.argv[2]))
@@ -230,3 +229,57 @@ def test_memory_holds_the_weights_and_little_more(tmp_path: Path, dtype: str) ->
     grown, weights = (int(number) for number in ran.stdout.split())
     assert weights > 5e8
     assert grown <= 1.1 * weights, f"{grown / weights:.2f}"
+
+
+WHOLE = """
+import sys, torch, skysense
+from skysense.observation import Batch, Frames
+
+def frames(values):
+    batch, time = values.shape[:2]
+    there = torch.ones(batch, time, dtype=torch.bool)
+    valid = torch.ones(batch, time, *values.shape[-2:], dtype=torch.bool)
+    return Frames(values, torch.arange(time).expand(batch, -1), there, valid)
+
+torch.set_num_threads(2)
+model = skysense.load(sys.argv[1])
+batch = Batch(
+    {
+        "hr": frames(torch.randint(0, 256, (1, 1, 3, 512, 512), dtype=torch.uint8)),
+        "s2": frames(torch.randint(0, 8000, (1, 10, 10, 16, 16), dtype=torch.int32)),
+        "s1": frames(torch.randn(1, 4, 2, 16, 16) * 5 - 15),
+    },
+    torch.tensor([-1]),
+    ["here"],
+)
+with torch.inference_mode():
+    fused = model(batch).fused_BDhw
+assert fused.isfinite().all()
+weights = {parameter.dtype for parameter in model.parameters()}
+peak = int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0]) * 1024
+print(peak, *fused.shape, *weights)
+"""
+
+
+@pytest.mark.long
+def test_the_whole_published_model_runs_below_4_5_gb_in_bfloat16(tmp_path: Path) -> None:
+    """One place: an image of 512 px, ten frames of Sentinel-2 and four of Sentinel-1 over 16 x 16 cells."""
+    config = preset("huge")
+    with torch.device("meta"):
+        names = SkySense(config).state_dict()
+    torch.manual_seed(0)
+    numbers = torch.randn(2**20).to(torch.bfloat16) * 0.02  # the same again and again: quick to make
+    state = {
+        name: numbers.repeat(tensor.numel() // len(numbers) + 1)[: tensor.numel()].view(tensor.shape).clone()
+        for name, tensor in names.items()
+    }
+    total = sum(tensor.nbytes for tensor in state.values())
+    save_state(tmp_path / "whole.safetensors", state, config, PIECES)
+    del state
+    ran = subprocess.run(
+        [sys.executable, "-c", WHOLE, str(tmp_path / "whole.safetensors")], capture_output=True, text=True, check=True
+    )
+    peak, *shape, dtype = ran.stdout.split()
+    assert total == 2 * 1_659_008_144
+    assert shape == ["1", "1024", "16", "16"] and dtype == "torch.bfloat16"
+    assert total < int(peak) < 4.5e9, f"{int(peak) / 1e9:.2f} GB"

@@ -9,18 +9,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skysense.errors import ConfigError, InputError
-from skysense.model import blocks
+from skysense.model import blocks, swin
 from skysense.model.config import ModelConfig, SwinConfig, preset
 from skysense.model.swin import (
     PatchMerging,
     RelativePositionBias,
     Swin,
     SwinBlock,
+    fused_window_attention,
     partition,
     relative_index,
     relative_offsets,
     shift_mask,
     unpartition,
+    window_attention,
 )
 
 WINDOW = 4
@@ -84,6 +86,44 @@ def test_window_attention_equals_a_plain_loop(index: int, height: int, width: in
     block, x = block_of(index=index), torch.randn(2, height, width, 8)
     with torch.no_grad():
         torch.testing.assert_close(block._attend(x), slow_attention(block, x, shift), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize(("width", "dtype", "atol"), [(11, torch.float64, 1e-12), (16, torch.bfloat16, 0.06)])
+def test_the_kernel_of_an_accelerator_equals_the_products_of_a_cpu(
+    masked: bool, width: int, dtype: torch.dtype, atol: float
+) -> None:
+    packed = torch.randn(3, 2, 6, 3, 16, width, dtype=dtype, requires_grad=True)
+    bias = torch.randn(3, 16, 16, dtype=dtype, requires_grad=True)
+    mask = shift_mask(8, 12, 4, 2, torch.device("cpu")) if masked else None
+    results = []
+    for attend in (fused_window_attention, window_attention):
+        mixed = attend(*packed.unbind(0), bias, mask)
+        results.append([mixed, *torch.autograd.grad(mixed.float().square().sum(), [packed, bias])])
+    assert results[0][0].dtype == dtype
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=0, atol=atol)
+    for one, other in zip(results[0][1:], results[1][1:], strict=True):
+        assert float((one - other).norm() / other.norm()) < (1e-6 if dtype == torch.float64 else 0.05)
+
+
+def test_the_scale_of_queries_ends_at_100_in_bfloat16_too() -> None:
+    attention = block_of(index=0).attention
+    with torch.no_grad():
+        attention.logit_scale.fill_(9.0)
+    seen = []
+    half = attention.bfloat16()
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(swin, "window_attention", lambda q, k, v, *_: seen.append((q, k)) or v)
+        half(torch.randn(1, 1, WINDOW**2, 8, dtype=torch.bfloat16), None)
+    q, k = seen[0]
+    lengths = q.double().norm(dim=-1)
+    assert float((lengths.mean() - 100).abs()) < 0.4
+    assert float((k.double().norm(dim=-1) - 1).abs().max()) < 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_token_of_zeros_has_a_query_of_zeros(dtype: torch.dtype) -> None:
+    assert not swin._scaled(torch.zeros(2, 3, dtype=dtype)).any()
 
 
 def test_map_as_small_as_the_window_is_not_shifted_unless_padding_is_allowed() -> None:
@@ -181,10 +221,11 @@ class TestKeptBias:
             assert (bias() - first).abs().max() > 1e-3
 
 
-def test_merging_orders_columns_channel_first() -> None:
+@pytest.mark.parametrize(("height", "width"), [(5, 6), (1, 4)])  # more and fewer pixels than rows of the weights
+def test_merging_orders_columns_channel_first(height: int, width: int) -> None:
     merge = PatchMerging(3, 1e-5)
     merge.norm = torch.nn.Identity()
-    x = torch.randn(2, 5, 6, 3)
+    x = torch.randn(2, height, width, 3)
     padded = F.pad(x.permute(0, 3, 1, 2), (0, 0, 0, 1))
     expected = F.unfold(padded, 2, stride=2).transpose(1, 2) @ merge.reduction.weight.T
     torch.testing.assert_close(merge(x).flatten(1, 2), expected, rtol=0, atol=1e-6)

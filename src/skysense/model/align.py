@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from skysense.model.blocks import reshaped
+from skysense.model.linear import Linear
 
 
 class UpSamplingHead(nn.Module):
@@ -23,7 +24,7 @@ class UpSamplingHead(nn.Module):
     def __init__(self, in_dim: int, out_dim: int, scale: int) -> None:
         super().__init__()
         self.scale = scale
-        self.projection = nn.Linear(in_dim, out_dim * scale**2)
+        self.projection = Linear(in_dim, out_dim * scale**2)
         begin_cells_apart(self.projection, scale**2)
 
     def forward(self, features_NDhw: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from skysense.model.linear import Linear
+
 
 class DropPath(nn.Module):
     """Leave a branch out for some samples while training (stochastic depth).
@@ -41,8 +43,8 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.up = nn.Linear(dim, hidden)
-        self.down = nn.Linear(hidden, dim)
+        self.up = Linear(dim, hidden)
+        self.down = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., D)`` to ``(..., D)``."""
@@ -52,22 +54,15 @@ class Mlp(nn.Module):
 _SHORT = 32  # tokens; at 31 the fused kernel of a CPU takes a sixth longer in training, at 64 a sixth less
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, *, scale: float, bias: Tensor | None = None) -> Tensor:
-    """softmax(scale * q k^T + bias) v over ``(..., heads, L, d)``; the bias broadcasts to the logits.
+def attend(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> Tensor:
+    """softmax(scale * q k^T) v over ``(..., heads, L, d)``.
 
-    On a CPU two batched products beat the fused kernel for short sequences: in training by a half at 16 tokens, and
-    with a bias, for which that kernel has no gradient there, by a fifth at 64.
+    On a CPU two batched products beat the fused kernel for short sequences: in training by a half at 16 tokens.
     """
-    if torch.compiler.is_exporting():  # sizes that are open must not choose the kernel
-        fused = bias is None
-    else:
-        fused = q.device.type != "cpu" or (bias is None and q.shape[-2] > _SHORT)
-    if fused:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
-    logits = (q if scale == 1 else q * scale) @ k.transpose(-2, -1)
-    if bias is not None:
-        logits += bias
-    return logits.softmax(dim=-1) @ v
+    # when exporting, sizes that are open must not choose the kernel
+    if torch.compiler.is_exporting() or q.device.type != "cpu" or q.shape[-2] > _SHORT:
+        return F.scaled_dot_product_attention(q, k, v, scale=scale)
+    return ((q * scale) @ k.transpose(-2, -1)).softmax(dim=-1) @ v
 
 
 class SelfAttention(nn.Module):
@@ -77,8 +72,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.scale = (dim // heads) ** -0.5
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.out = Linear(dim, dim)
 
     def forward(self, x_SLD: Tensor) -> Tensor:
         """Attend from all tokens to all tokens: ``(S, L, D)`` to the same."""

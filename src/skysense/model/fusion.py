@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from skysense.model.blocks import initialise, joined, pieces, stack
 from skysense.model.config import FusionConfig
+from skysense.model.linear import Linear
 from skysense.observation import DAYS
 
 _MOST_PERIODS = 3
@@ -46,7 +47,7 @@ class Fusion(nn.Module):
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         self.config = config
-        self.projection = nn.Linear(config.input_dim, config.dim)
+        self.projection = Linear(config.input_dim, config.dim)
         self.cls_token = nn.Parameter(torch.empty(1, 1, config.dim))
         self.blocks = stack(
             config.dim, config.depth, config.heads, config.mlp_ratio, config.drop_path, config.layer_norm_eps

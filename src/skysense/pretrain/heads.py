@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skysense.model.linear import Linear
+
 
 class DinoHead(nn.Module):
     """Three-layer perceptron, L2-normalised bottleneck, weight-normed prototypes.
@@ -22,11 +24,11 @@ class DinoHead(nn.Module):
         # the encoders and fusion end without a norm, so that the scale of what comes in is anything
         self.mlp = nn.Sequential(
             nn.LayerNorm(dim),
-            nn.Linear(dim, hidden),
+            Linear(dim, hidden),
             nn.GELU(),
-            nn.Linear(hidden, hidden),
+            Linear(hidden, hidden),
             nn.GELU(),
-            nn.Linear(hidden, bottleneck),
+            Linear(hidden, bottleneck),
         )
         self.last_layer = nn.Parameter(torch.empty(prototypes, bottleneck))
         for layer in self.mlp:

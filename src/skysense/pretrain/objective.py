@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from skysense.model.assembly import Features, SkySense
+from skysense.model.linear import Linear
 from skysense.pretrain import terms
 from skysense.pretrain.batch import ViewBatch
 from skysense.pretrain.config import ObjectiveConfig
@@ -85,7 +86,7 @@ class Objective(nn.Module):
         width = branch.model.config.aligned_dim
         modalities = branch.model.config.modalities
         self.projections = nn.ModuleDict(
-            {key: nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width, bias=False)) for key in modalities}
+            {key: nn.Sequential(nn.LayerNorm(width), Linear(width, width, bias=False)) for key in modalities}
         )
         self.memories = nn.ModuleDict(
             {
