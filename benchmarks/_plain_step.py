@@ -185,7 +185,11 @@ class PlainRun:
         self.config = run.config
         modules = copy.deepcopy((run.student, run.teacher, run.objective))
         self.student, self.teacher, self.objective = modules
-        self.optimiser = adamw((self.student, self.objective), weight_decay=run.config.optimiser.weight_decay)
+        self.optimiser = adamw(
+            (self.student, self.objective),
+            weight_decay=run.config.optimiser.weight_decay,
+            betas=run.config.optimiser.betas,
+        )
         self.restore(copy.deepcopy(run.state()))
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import torch
 from skysense.pretrain.augment import augment
 from skysense.pretrain.views import Look
 
-NONE = Look(brightness=1, contrast=1, saturation=1, blur=0, solarise=False)
+NONE = Look(brightness=1, contrast=1, saturation=1, blur=0, solarise=None)
 
 
 def images(count: int = 1) -> torch.Tensor:
@@ -24,7 +24,7 @@ def test_no_change_is_no_change() -> None:
 
 def test_each_image_has_its_own_numbers() -> None:
     pictures = images(5)
-    looks = [look(brightness=0.5), look(contrast=0.0), look(saturation=0.0), look(solarise=True), NONE]
+    looks = [look(brightness=0.5), look(contrast=0.0), look(saturation=0.0), look(solarise=128.0), NONE]
     result = augment(pictures, looks)
     grey = (pictures.float() * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1)
     assert torch.allclose(result[0], pictures[0].float() * 0.5, atol=1e-3)

@@ -86,6 +86,31 @@ def test_frames_unseen_in_the_window_are_not_drawn() -> None:
             assert set(view.frames["s2"].tolist()) <= {0, 1, 2}
 
 
+def test_cloudy_frames_are_dropped_while_a_clearer_one_is_there() -> None:
+    sample = place(8)
+    s2 = sample.series["s2"]
+    clear = np.ones_like(s2.valid)
+    clear[::2, :6] = False  # three quarters of every other frame
+    s2.valid[0, :6] = False  # what was not observed is no cloud: frame 0 is clear where it saw something
+    clear[1] = False
+    sample.series["s2"] = replace(s2, clear=clear)
+    config = replace(SMALL, s2_frames=12)
+
+    def drawn(most_cloud: float) -> set[int]:
+        views = draw_views(np.random.default_rng(0), sample, replace(config, most_cloud=most_cloud))[:2]
+        frames = [set(view.frames["s2"].tolist()) for view in views]
+        assert frames[0] == frames[1]
+        assert set(views[0].frames["s1"].tolist()) <= set(range(4)) and len(views[0].frames["s1"]) == 2
+        return frames[0]
+
+    assert drawn(1.0) == set(range(12))
+    assert drawn(0.8) == set(range(12)) - {1}
+    assert drawn(0.5) == {0, 3, 5, 7, 9, 11}
+    clear[:] = False
+    clear[4, 0] = True  # all are too cloudy: the clearest is kept
+    assert drawn(0.5) == {4}
+
+
 def test_windows_that_saw_nothing_are_drawn_again_a_few_times() -> None:
     sample = place().only(["s2"])
     sample.series["s2"].valid[:, :, 6:] = False
@@ -154,3 +179,16 @@ def test_a_place_smaller_than_a_view_is_refused() -> None:
 def test_views_are_multiples_of_four_cells(cells: int) -> None:
     with pytest.raises(ConfigError, match="global_cells"):
         ViewConfig(global_cells=cells)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"most_cloud": 1.5}, r"most_cloud = 1.5 must be a share"),
+        ({"blur_sigma": (2.0, 0.1)}, r"blur_sigma = 2, 0.1 must be ascending"),
+        ({"blur_sigma": (0.1, 5.0)}, r"within 0 .. 2 px"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ViewConfig(**change)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from skysense.train.optimiser import adamw, follow
 
 def test_matrices_decay_and_nothing_else() -> None:
     model = SkySense(preset("tiny"))
-    decayed, free = adamw([model], weight_decay=0.05).param_groups
+    decayed, free = adamw([model], weight_decay=0.05, betas=(0.9, 0.95)).param_groups
     assert decayed["weight_decay"] == 0.05
     assert free["weight_decay"] == 0.0
     ids = {id(parameter) for parameter in decayed["params"]}

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from skysense.pretrain.config import MOST_BLUR
 from skysense.pretrain.views import Look
 
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
-_BLUR_RADIUS = 4  # twice the largest standard deviation
+_BLUR_RADIUS = round(2 * MOST_BLUR)
 
 
 def augment(images_V3HW: Tensor, looks: Sequence[Look]) -> Tensor:
@@ -46,10 +47,11 @@ def augment(images_V3HW: Tensor, looks: Sequence[Look]) -> Tensor:
     blurred = [index for index, look in enumerate(looks) if look.blur > 0]
     if blurred:
         images[blurred] = _blur(images[blurred], torch.tensor([looks[i].blur for i in blurred], device=device))
-    solarised = [index for index, look in enumerate(looks) if look.solarise]
+    solarised = [index for index, look in enumerate(looks) if look.solarise is not None]
     if solarised:
         part = images[solarised]
-        images[solarised] = torch.where(part >= 128, 255 - part, part)
+        begin = torch.tensor([looks[index].solarise for index in solarised], device=device)[:, None, None, None]
+        images[solarised] = torch.where(part >= begin, 255 - part, part)
     return images
 
 

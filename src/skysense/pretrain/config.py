@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from skysense.errors import ConfigError
 from skysense.geo import WINDOW_CELLS
 
+MOST_BLUR = 2.0
+"""Largest standard deviation of the blur, pixels: its kernel has a fixed size."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ViewConfig:
@@ -25,10 +28,15 @@ class ViewConfig:
             always have cells to run on.
         s2_frames: frames drawn per view; the paper samples 20 (spec 3.2).
         s1_frames: the paper samples 10 (spec 3.2).
+        most_cloud: frames that are cloudier than this share of what was observed in a view's window are dropped where
+            a clearer one is there; 1 keeps all, since the published model sees clouds (spec Q13). Only series that
+            know their clouds are concerned.
         pair_days: frames of two views pair if they are the same acquisition or the nearest within this many days.
         date_jitter: dates move by up to this many days (the paper perturbs dates, range unknown; spec 1.4).
         brightness, contrast, saturation: relative strength of colour jitter on the image (DINO family).
         grey, blur, solarise: probabilities on the image (DINO family; solarise on the second view only).
+        blur_sigma: least and largest standard deviation of the blur in pixels, at most 2 (DINO).
+        solarise_from: brightness of 0 .. 255 from which pixels are inverted (DINO).
     """
 
     global_cells: int = 16
@@ -37,6 +45,7 @@ class ViewConfig:
     overlap: float = 0.5
     s2_frames: int = 20
     s1_frames: int = 10
+    most_cloud: float = 1.0
     pair_days: int = 5
     date_jitter: int = 3
     brightness: float = 0.3
@@ -45,6 +54,8 @@ class ViewConfig:
     grey: float = 0.1
     blur: float = 0.3
     solarise: float = 0.2
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    solarise_from: float = 128.0
 
     def __post_init__(self) -> None:
         for name in ("global_cells", "local_cells"):
@@ -57,6 +68,13 @@ class ViewConfig:
             raise ConfigError(f"views.overlap = {self.overlap} must lie within 0 (excluded) .. 1")
         if min(self.s2_frames, self.s1_frames) < 1 or self.local_crops < 0:
             raise ConfigError("views need at least one frame per series and no negative number of local crops")
+        if not 0 <= self.most_cloud <= 1:
+            raise ConfigError(f"views.most_cloud = {self.most_cloud} must be a share of 0 .. 1")
+        least, largest = self.blur_sigma
+        if not 0 < least <= largest <= MOST_BLUR:
+            raise ConfigError(
+                f"views.blur_sigma = {least:g}, {largest:g} must be ascending, within 0 .. {MOST_BLUR:g} px"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +145,7 @@ class OptimiserConfig:
         final_learning_rate: at the end of the cosine.
         warmup: share of the run with linear warm-up.
         weight_decay: on matrices only.
+        betas: of AdamW's moving averages (PyTorch and DINO).
         clip: largest norm of the gradient.
         freeze_last_layer: share of the run in which the heads' last layer does not move (DINO: the first epoch).
         teacher_momentum: start of the teacher's EMA momentum, which goes to 1 by a cosine.
@@ -136,6 +155,7 @@ class OptimiserConfig:
     final_learning_rate: float = 1e-6
     warmup: float = 0.1
     weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.999)
     clip: float = 3.0
     freeze_last_layer: float = 0.02
     teacher_momentum: float = 0.996

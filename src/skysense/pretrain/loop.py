@@ -127,7 +127,7 @@ class Run:
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         self.objective = Objective(self.student, config.objective).to(device)
         self.learning: Sequence[nn.Module] = (self.student, self.objective)
-        self.optimiser = adamw(self.learning, weight_decay=config.optimiser.weight_decay)
+        self.optimiser = adamw(self.learning, weight_decay=config.optimiser.weight_decay, betas=config.optimiser.betas)
 
     def advance(self, views: ViewBatch) -> dict[str, float]:
         """One step; returns what to log.

@@ -29,14 +29,14 @@ class Look:
     Attributes:
         brightness, contrast, saturation: factors, 1 for none; saturation 0 is grey.
         blur: standard deviation in pixels, 0 for none.
-        solarise: whether bright pixels are inverted.
+        solarise: brightness of 0 .. 255 from which pixels are inverted, None for none.
     """
 
     brightness: float
     contrast: float
     saturation: float
     blur: float
-    solarise: bool
+    solarise: float | None
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,7 @@ def _draw_view(rng: Generator, sample: Sample, window: Window, config: ViewConfi
         series = sample.series[key].crop(window) if key != "hr" else sample.series[key]
         seen = np.flatnonzero(series.valid.any(axis=(1, 2)))  # a frame that saw nothing of this window is no frame
         if len(seen):
+            seen = _clear_enough(series, seen, config.most_cloud)
             chosen = np.sort(rng.permutation(seen)[: limits[key]])
             shift = rng.integers(-config.date_jitter, config.date_jitter + 1, len(chosen))
             order = np.argsort(sample.series[key].dates[chosen] + shift, kind="stable")
@@ -124,10 +125,20 @@ def _draw_view(rng: Generator, sample: Sample, window: Window, config: ViewConfi
         brightness=1 + config.brightness * rng.uniform(-1, 1),
         contrast=1 + config.contrast * rng.uniform(-1, 1),
         saturation=0.0 if rng.random() < config.grey else 1 + config.saturation * rng.uniform(-1, 1),
-        blur=rng.uniform(0.1, 2.0) if rng.random() < config.blur else 0.0,
-        solarise=bool(rng.random() < config.solarise) and second,
+        blur=rng.uniform(*config.blur_sigma) if rng.random() < config.blur else 0.0,
+        solarise=config.solarise_from if rng.random() < config.solarise and second else None,
     )
     return View(window, bool(rng.integers(2)), bool(rng.integers(2)), frames, shifts, look)
+
+
+def _clear_enough(series: Series, seen: NDArray[np.int64], most: float) -> NDArray[np.int64]:
+    """Those frames of a window that are not cloudier than a share of what they saw; the clearest if all are."""
+    if series.clear is None or most >= 1:
+        return seen
+    valid = series.valid[seen]
+    cloudy = (valid & ~series.clear[seen]).sum((1, 2)) / valid.sum((1, 2))
+    clear_enough = cloudy <= most
+    return seen[clear_enough] if clear_enough.any() else seen[[cloudy.argmin()]]
 
 
 def cut(sample: Sample, view: View) -> Sample:

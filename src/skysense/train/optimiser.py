@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-def adamw(modules: Sequence[nn.Module], *, weight_decay: float) -> torch.optim.AdamW:
+def adamw(modules: Sequence[nn.Module], *, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
     """Fused AdamW (7-9 times the speed of a loop, on a CPU too).
 
     Biases, norms, tokens, position embeddings and the date table are not decayed: everything that is not a weight
@@ -17,6 +17,7 @@ def adamw(modules: Sequence[nn.Module], *, weight_decay: float) -> torch.optim.A
     Args:
         modules: whose parameters are optimised.
         weight_decay: on the rest.
+        betas: of the moving averages.
     """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
@@ -26,7 +27,7 @@ def adamw(modules: Sequence[nn.Module], *, weight_decay: float) -> torch.optim.A
                 matrix = parameter.ndim >= 2 and name.rpartition(".")[2] in ("weight", "last_layer", "in_proj_weight")
                 (decayed if matrix else free).append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, fused=True)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, betas=betas, fused=True)
 
 
 @torch.no_grad()
