@@ -136,7 +136,7 @@ def test_large_layers_can_be_transformed_as_small_ones_can(case: str) -> None:
             return torch.vmap(fn, (0, None))(x, weight)
         if case == "jvp":
             return torch.func.jvp(lambda one: fn(one, weight), (x,), (x,))[1]
-        traced: Tensor = torch.jit.trace(lambda one: fn(one, weight), (x,))(x)
+        traced: Tensor = torch.jit.trace(lambda one: fn(one, weight), (x,), check_trace=False)(x)
         return traced
 
     found, expected = outcome(linear), outcome(F.linear)

@@ -206,7 +206,7 @@ used = lambda: int(open("/proc/self/status").read().partition("VmHWM:")[2].split
 skysense.load(sys.argv[1], modalities=["hr"])  # what the first use of a library costs
 before = used()
 model = skysense.load(sys.argv[1], dtype=getattr(torch, sys.argv[2]))
-total = sum(p.double().sum() for p in model.parameters())  # touches every page
+total = sum(p.sum() for p in model.parameters())  # touches every page
 weights = sum(tensor.nbytes for tensor in model.state_dict().values())
 print(used() - before, weights)
 """
