@@ -169,6 +169,19 @@ def test_alignment_terms(step: tuple[ViewBatch, Branch, Branch, Objective], one:
     assert float(result.terms[f"align/{one}-{two}"]) == pytest.approx(sum(halves) / 2, abs=1e-9)
 
 
+def test_every_term_in_single_precision(step: tuple[ViewBatch, Branch, Branch, Objective]) -> None:
+    """Plain loops hold the terms in double precision; these hold them in the one that runs use."""
+    views, student, teacher, objective = step
+    singles = [copy.deepcopy(module).float() for module in (student, teacher, objective)]
+    with torch.no_grad():
+        exact, _ = objective(views, student, teacher, teacher_temperature=TEMPERATURE)
+        single, _ = singles[2](views, singles[0], singles[1], teacher_temperature=TEMPERATURE)
+    assert len(exact.terms) == 15
+    for name, value in exact.terms.items():
+        assert single.terms[name].dtype == torch.float32
+        assert float(single.terms[name]) == pytest.approx(float(value), rel=1e-5), name
+
+
 def test_without_contrastive_terms_alignment_is_left(step: tuple[ViewBatch, Branch, Branch, Objective]) -> None:
     views, student, teacher, _ = step
     alone = Objective(student, dataclasses.replace(CONFIG, pixel=0, object=0, image=0)).double()
