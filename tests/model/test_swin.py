@@ -12,6 +12,7 @@ from skysense.errors import ConfigError, InputError
 from skysense.model import blocks, swin
 from skysense.model.config import ModelConfig, SwinConfig, preset
 from skysense.model.swin import (
+    Hidden,
     PatchMerging,
     RelativePositionBias,
     Swin,
@@ -277,6 +278,28 @@ def test_pieces_of_a_batch_equal_the_whole(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(blocks, "_CPU_NUMBERS", 2 * 16 * 24 * 64)
         torch.testing.assert_close(encoder(images)[-1], whole, rtol=0, atol=1e-5)
     assert seen == [5, 2, 2, 1]
+
+
+def test_only_embeddings_of_hidden_tokens_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patch by patch, and in pieces of a batch too."""
+    encoder, images = Swin(preset("tiny").hr).eval(), torch.randn(5, 3, 64, 96)
+    hidden = Hidden(torch.rand(5, 2, 3) < 0.4, torch.randn(16))
+    assert hidden.tokens_Bhw.any() and not hidden.tokens_Bhw.all()
+    inputs: list[Tensor] = []
+    encoder.stages[0].register_forward_pre_hook(lambda _m, args: inputs.append(args[0]))
+    with torch.inference_mode():
+        patches = encoder.patch_embed(images)
+        whole = encoder(images, hidden)[-1]
+        expected = patches.clone()
+        for image, row, column in hidden.tokens_Bhw.nonzero().tolist():
+            expected[image, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = hidden.embedding_C
+        assert torch.equal(inputs[0], expected)
+        assert not torch.equal(whole, encoder(images)[-1])
+        monkeypatch.setattr(blocks, "_CPU_NUMBERS", 2 * 16 * 24 * 64)
+        inputs.clear()
+        torch.testing.assert_close(encoder(images, hidden)[-1], whole, rtol=0, atol=1e-5)
+        assert len(inputs) == 3
+        torch.testing.assert_close(torch.cat(inputs), expected, rtol=0, atol=1e-5)
 
 
 def test_a_cell_begins_with_what_its_own_pixels_show() -> None:

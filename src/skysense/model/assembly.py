@@ -21,7 +21,7 @@ from skysense.model.config import ModelConfig
 from skysense.model.entry import Entry
 from skysense.model.fusion import DateTable, Fusion
 from skysense.model.geocontext import GeoContext
-from skysense.model.swin import Swin
+from skysense.model.swin import Hidden, Swin
 from skysense.model.vit import ViT
 from skysense.observation import DAYS, Batch, Frames
 from skysense.sensors import MODALITIES, Modality, Sensor, sensor_of
@@ -160,23 +160,28 @@ class SkySense(nn.Module):
         """Width of `Features.cells_BDhw`."""
         return self.config.fusion.dim * (1 if self.geo is None else 2)
 
-    def forward(self, batch: Batch, modalities: Sequence[Modality] | None = None) -> Features:
+    def forward(
+        self, batch: Batch, modalities: Sequence[Modality] | None = None, hidden: Hidden | None = None
+    ) -> Features:
         """Encode, fuse and put into context.
 
         Args:
             batch: observations in physical units.
             modalities: which to use; the others are not encoded. All that have an encoder by default.
+            hidden: cells of the high-resolution image that stay unseen, a row per sample.
 
         Raises:
             InputError: an unknown modality, a piece that this model lacks, a wrong number of bands, a day outside the
                 year, a high-resolution image that is not made of whole cells, or modalities that disagree about the
                 cell grid.
         """
-        frames = self.encode(batch, modalities)
+        frames = self.encode(batch, modalities, hidden)
         fused, occupied = self.fuse(frames, batch.size, cell_grid(batch))
         return Features(frames, fused, occupied, self.context(fused, occupied, batch.region_B))
 
-    def encode(self, batch: Batch, modalities: Sequence[Modality] | None = None) -> dict[Modality, FrameFeatures]:
+    def encode(
+        self, batch: Batch, modalities: Sequence[Modality] | None = None, hidden: Hidden | None = None
+    ) -> dict[Modality, FrameFeatures]:
         """Features of every present frame on the cell grid; arguments and errors as in `forward`."""
         wanted = self.modalities if modalities is None else modalities
         unknown = [str(key) for key in (*wanted, *batch.frames) if key not in MODALITIES]
@@ -187,7 +192,7 @@ class SkySense(nn.Module):
         encoded: dict[Modality, FrameFeatures] = {}
         for key in MODALITIES:
             if key in wanted and key in batch.frames:
-                features = self._encode_modality(key, batch.frames[key])
+                features = self._encode_modality(key, batch.frames[key], hidden)
                 if features is not None:
                     encoded[key] = features
         return encoded
@@ -235,7 +240,7 @@ class SkySense(nn.Module):
                 fix="Load a file that holds it, or use an encoder by itself, e.g. model.hr(image)",
             )
 
-    def _encode_modality(self, key: Modality, frames: Frames) -> FrameFeatures | None:
+    def _encode_modality(self, key: Modality, frames: Frames, hidden: Hidden | None) -> FrameFeatures | None:
         sample_N, time_N = frames.present_BT.nonzero(as_tuple=True)
         if not len(sample_N):
             return None
@@ -246,7 +251,9 @@ class SkySense(nn.Module):
         else:
             values, valid = frames.values_BTCHW[sample_N, time_N], frames.valid_BTHW[sample_N, time_N]
         if key == "hr":
-            features = self.hr(self.entry_hr(values, valid))[-1]
+            if hidden is not None:
+                hidden = replace(hidden, tokens_Bhw=hidden.tokens_Bhw[sample_N])
+            features = self.hr(self.entry_hr(values, valid), hidden)[-1]
             valid = valid.unflatten(2, (-1, CELL_HR_PX)).unflatten(1, (-1, CELL_HR_PX)).sum((2, 4))
             valid = valid >= CELL_HR_PX**2 / 2
         elif key == "s2":

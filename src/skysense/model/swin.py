@@ -10,8 +10,8 @@ Letters: B batch, H W token grid, C width, L tokens of a window, W windows, h he
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -328,6 +328,29 @@ class Stage(nn.Module):
         return x_BHWC
 
 
+@dataclass(frozen=True)
+class Hidden:
+    """What the encoder must not see of some images; only pre-training hides anything.
+
+    Attributes:
+        tokens_Bhw: bool, tokens of the last map (32 x 32 px) whose patches are hidden; images are whole such tokens.
+        embedding_C: what takes the place of the embedding of each hidden patch.
+    """
+
+    tokens_Bhw: Tensor
+    embedding_C: Tensor
+
+    def split(self, sizes: Sequence[int]) -> list[Hidden]:
+        """The same for consecutive pieces of the batch."""
+        return [replace(self, tokens_Bhw=part) for part in self.tokens_Bhw.split(list(sizes))]
+
+    def cover(self, patches_BHWC: Tensor) -> Tensor:
+        """Embedded patches with the hidden ones replaced."""
+        side = 2 ** (STAGES - 1)
+        hidden_BHW = self.tokens_Bhw.repeat_interleave(side, 1).repeat_interleave(side, 2)
+        return torch.where(hidden_BHW[..., None], self.embedding_C.to(patches_BHWC.dtype), patches_BHWC)
+
+
 class Swin(Encoder):
     """The spatial encoder of the high-resolution image."""
 
@@ -367,11 +390,12 @@ class Swin(Encoder):
                 nn.init.constant_(module.attention_norm.weight, RESIDUAL_START)
                 nn.init.constant_(module.mlp_norm.weight, RESIDUAL_START)
 
-    def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, image_BCHW: Tensor, hidden: Hidden | None = None) -> tuple[Tensor, ...]:
         """Encode images.
 
         Args:
             image_BCHW: normalised image; sides that are no multiples of 4, 8, 16, 32 px are zero padded to them.
+            hidden: what of it stays unseen.
 
         Returns:
             One map ``(B, C_i, H / 2**(i+2), W / 2**(i+2))`` per stage of ``out_indices``, normalised; channels last
@@ -380,19 +404,23 @@ class Swin(Encoder):
         Raises:
             ConfigError: a map smaller than the window with ``pad_small_map`` off.
         """
-        maps = self.levels(image_BCHW, self.config.out_indices)
+        maps = self.levels(image_BCHW, self.config.out_indices, hidden)
         return tuple(self._normed(maps[i], i).permute(0, 3, 1, 2) for i in self.config.out_indices)
 
-    def levels(self, x: Tensor, wanted: Collection[int]) -> dict[int, Tensor]:
+    def levels(self, x: Tensor, wanted: Collection[int], hidden: Hidden | None = None) -> dict[int, Tensor]:
         """The maps of some stages before the output norms, see `Encoder`."""
         self._check(x)
         tokens = math.ceil(x.shape[2] / PATCH) * math.ceil(x.shape[3] / PATCH)
         widest = tokens * round(self.config.embed_dim * self.config.mlp_ratio)
-        parts = [self._levels_together(part, wanted) for part in pieces(x, widest)]
+        images = pieces(x, widest)
+        covers = [None] * len(images) if hidden is None else hidden.split([len(part) for part in images])
+        parts = [self._levels_together(*piece, wanted) for piece in zip(images, covers, strict=True)]
         return {level: joined([part[level] for part in parts]) for level in wanted}
 
-    def _levels_together(self, image_BCHW: Tensor, wanted: Collection[int]) -> dict[int, Tensor]:
+    def _levels_together(self, image_BCHW: Tensor, hidden: Hidden | None, wanted: Collection[int]) -> dict[int, Tensor]:
         x_BHWC = self.patch_embed(image_BCHW)
+        if hidden is not None:
+            x_BHWC = hidden.cover(x_BHWC)
         maps = {}
         for index, stage in enumerate(self.stages[: max(wanted) + 1]):
             x_BHWC = stage(x_BHWC, self._run)

@@ -3,7 +3,7 @@
 Rows of the global batch: the first view of every place, then the second view of every place. Row i of the student is
 compared with row ``other(i)`` of the teacher: the other view of the same place.
 
-Letters: B places, P pairs, S cells, T time.
+Letters: B places, P pairs, S cells, T time, h w cells of a view.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from skysense.observation import Batch, Sample, collate
 from skysense.pretrain.augment import augment
-from skysense.pretrain.config import ViewConfig
+from skysense.pretrain.config import ObjectiveConfig, ViewConfig
 from skysense.pretrain.views import Look, View, common_cells, cut, draw_views, pair_frames
 from skysense.sensors import MODALITIES, Modality
 
@@ -48,6 +48,7 @@ class ViewBatch:
         common: ``(2B, S)`` bool, entries that exist.
         global_pairs, local_pairs: per modality; local crops pair with both global views.
         places: B.
+        hidden: ``(2B, h, w)`` bool, cells of the image that the student does not see; None without the masked term.
     """
 
     globals: Batch
@@ -59,6 +60,7 @@ class ViewBatch:
     local_pairs: dict[Modality, FramePairs]
     looks: list[list[Look]]
     places: int
+    hidden: Tensor | None
 
     def other(self) -> Tensor:
         """``(2B,)`` the teacher's row for each row of the student."""
@@ -76,6 +78,7 @@ class ViewBatch:
             local_pairs={key: pairs.to(device) for key, pairs in self.local_pairs.items()},
             looks=self.looks,
             places=self.places,
+            hidden=None if self.hidden is None else self.hidden.to(device),
         )
         for batch, looks in zip((moved.globals, moved.locals), self.looks, strict=True):
             if batch is not None and "hr" in batch.frames:
@@ -102,22 +105,25 @@ def draw(sample: Sample, rng: Generator, config: ViewConfig) -> Drawn:
     return Drawn(sample, draw_views(rng, sample, config), rng)
 
 
-def make_batch(samples: Sequence[Sample], rngs: Sequence[Generator], config: ViewConfig) -> ViewBatch:
+def make_batch(
+    samples: Sequence[Sample], rngs: Sequence[Generator], config: ViewConfig, objective: ObjectiveConfig | None = None
+) -> ViewBatch:
     """Draw and cut the views of each place and work out the correspondences.
 
     Args:
         samples: whole places, at least one.
         rngs: one generator per place, so that a place's views do not depend on its neighbours in the batch.
         config: of the views.
+        objective: says what is hidden for the masked term; nothing if None.
 
     Raises:
         InputError: as `draw_views`.
     """
-    return assemble([draw(sample, rng, config) for sample, rng in zip(samples, rngs, strict=True)], config)
+    return assemble([draw(sample, rng, config) for sample, rng in zip(samples, rngs, strict=True)], config, objective)
 
 
-def assemble(drawn: Sequence[Drawn], config: ViewConfig) -> ViewBatch:
-    """Cut the views of some places, at least one, and work out the correspondences."""
+def assemble(drawn: Sequence[Drawn], config: ViewConfig, objective: ObjectiveConfig | None = None) -> ViewBatch:
+    """Cut the views of some places, at least one, and work out the correspondences; arguments as in `make_batch`."""
     samples, rngs = [one.sample for one in drawn], [one.rng for one in drawn]
     views = list(zip(*(one.views for one in drawn), strict=True))  # view-major, as the rows of the batches are
     rows = [(sample, view) for one in views[:2] for sample, view in zip(samples, one, strict=True)]
@@ -139,7 +145,18 @@ def assemble(drawn: Sequence[Drawn], config: ViewConfig) -> ViewBatch:
         local_pairs=_frame_pairs(local_rows, rows, locally, config.pair_days),
         looks=[[view.look for _, view in rows], [view.look for _, view in local_rows]],
         places=count,
+        hidden=_hidden_cells(rngs, config.global_cells, objective) if objective and objective.masked else None,
     )
+
+
+def _hidden_cells(rngs: Sequence[Generator], size: int, config: ObjectiveConfig) -> Tensor:
+    """``(2B, h, w)`` bool; the last that is drawn, so that all else is the same with and without it."""
+    count = max(1, round(config.masked_share * size**2))
+    hidden = np.zeros((2 * len(rngs), size**2), bool)
+    for row, rng in enumerate([*rngs, *rngs]):
+        if rng.random() < config.masked_views:
+            hidden[row, rng.choice(size**2, count, replace=False)] = True
+    return torch.from_numpy(hidden).view(-1, size, size)
 
 
 def _pad_cells(cells: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

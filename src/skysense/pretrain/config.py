@@ -83,6 +83,11 @@ class ObjectiveConfig:
 
     Attributes:
         pixel, object, image: switches of the three granularities (weights within L_FGCL; 1 in the paper).
+        masked: weight, beside those three, of the masked-token term of the high-resolution image; 0 leaves it out. The
+            paper has no such term, but the released file holds a mask token (spec Q14).
+        masked_share: share of the cells of a masked view that the student does not see; a cell of 32 px is one token
+            of the last map (the unit of SimMIM; iBOT and DINOv2 hide 0.1 to 0.5).
+        masked_views: share of the global views that are masked (0.5 in iBOT and DINOv2).
         alpha: weight of the multi-granularity contrastive part (spec Q8).
         beta: weight of the cross-modal alignment (spec Q8).
         head_hidden, head_bottleneck, head_prototypes: DINO head; None takes a size that fits the preset (spec Q4).
@@ -104,6 +109,9 @@ class ObjectiveConfig:
     pixel: float = 1.0
     object: float = 1.0
     image: float = 1.0
+    masked: float = 0.0
+    masked_share: float = 0.3
+    masked_views: float = 0.5
     alpha: float = 1.0
     beta: float = 1.0
     head_hidden: int | None = None
@@ -124,10 +132,14 @@ class ObjectiveConfig:
     logit_rows: int = 8192
 
     def __post_init__(self) -> None:
-        if min(self.pixel, self.object, self.image, self.alpha, self.beta) < 0:
+        if min(self.pixel, self.object, self.image, self.masked, self.alpha, self.beta) < 0:
             raise ConfigError("weights of the objective must not be negative")
-        if self.alpha * (self.pixel + self.object + self.image) + self.beta == 0:
+        if self.alpha * (self.pixel + self.object + self.image + self.masked) + self.beta == 0:
             raise ConfigError("all terms of the objective are switched off")
+        if not 0 < self.masked_share < 1:
+            raise ConfigError(f"objective.masked_share = {self.masked_share} must lie between 0 and 1, both excluded")
+        if not 0 < self.masked_views <= 1:
+            raise ConfigError(f"objective.masked_views = {self.masked_views} must lie within 0 (excluded) .. 1")
         if self.memory_rows < 0:
             raise ConfigError("objective.memory_rows must not be negative")
         if min(self.student_temperature, self.teacher_temperature, self.teacher_temperature_start) <= 0:

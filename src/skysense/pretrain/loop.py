@@ -222,7 +222,7 @@ def open_stream(config: PretrainConfig, places: Corpus) -> Stream[Drawn, ViewBat
         batch_size=config.batch_size,
         seed=config.seed,
         draw=partial(draw, config=config.views),
-        assemble=partial(assemble, config=config.views),
+        assemble=partial(assemble, config=config.views, objective=config.objective),
     )
 
 

@@ -1,7 +1,8 @@
 """The whole objective of one step: L = alpha * L_MGCL + beta * L_align (specification section 4).
 
 L_MGCL sums pixel, object and image terms over the sources: every modality's frames, and the fused feature. L_align sums
-over pairs of modalities. Geo-context prototypes learn beside it, without gradient.
+over pairs of modalities. Geo-context prototypes learn beside it, without gradient. An optional term of L_MGCL, off by
+default, lets the student infer cells of the image that it does not see (specification Q14; iBOT, Zhou et al. 2022).
 
 Letters: N frames, D features, P pairs, S cells, K prototypes, B places.
 """
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from skysense.model.assembly import Features, SkySense
 from skysense.model.linear import Linear
+from skysense.model.swin import Hidden
 from skysense.pretrain import terms
 from skysense.pretrain.batch import ViewBatch
 from skysense.pretrain.config import ObjectiveConfig
@@ -78,7 +80,7 @@ class StepTerms:
 
 
 class Objective(nn.Module):
-    """What a run keeps beside the two branches: projections and temperature of the alignment, memories."""
+    """What a run keeps beside the two branches: projections and temperature of the alignment, memories, mask token."""
 
     def __init__(self, branch: Branch, config: ObjectiveConfig) -> None:
         super().__init__()
@@ -96,6 +98,12 @@ class Objective(nn.Module):
             }
         )
         self.log_scale = nn.Parameter(-torch.log(torch.tensor(config.alignment_temperature)))
+        self.mask_token: nn.Parameter | None = None
+        if config.masked:
+            # As large as the embedding of a patch, which ends with a norm: the keys of tokens of zeros have no
+            # direction, and their gradient would have no bound.
+            self.mask_token = nn.Parameter(torch.randn(branch.model.config.hr.embed_dim))
+            self.memories["hr_masked"] = TeacherMemory(config.memory_rows, branch.head("hr").last_layer.shape[1])
 
     def forward(
         self, views: ViewBatch, student: Branch, teacher: Branch, *, teacher_temperature: float, watch: bool = False
@@ -114,7 +122,11 @@ class Objective(nn.Module):
         """
         with torch.no_grad():
             target = teacher.model(views.globals)
-        seen = student.model(views.globals)
+        hidden = None
+        if self.mask_token is not None:
+            assert views.hidden is not None, "views were made without the configuration of the objective"
+            hidden = Hidden(views.hidden, self.mask_token)
+        seen = student.model(views.globals, hidden=hidden)
         local = None if views.locals is None else student.model(views.locals)
         parts: dict[str, Tensor] = {}
         looks: dict[str, float] = {}
@@ -124,8 +136,17 @@ class Objective(nn.Module):
                 name, source, views, student, teacher, teacher_temperature, looks if watch else None
             ).items():
                 parts[f"{granularity}/{name}"] = value
+        if hidden is not None:
+            parts["masked/hr"] = self._masked_term(
+                hidden, seen, target, student, teacher, teacher_temperature, looks if watch else None
+            )
         parts |= self._alignment_terms(views, seen, pooled)
-        weights = {"pixel": self.config.pixel, "object": self.config.object, "image": self.config.image}
+        weights = {
+            "pixel": self.config.pixel,
+            "object": self.config.object,
+            "image": self.config.image,
+            "masked": self.config.masked,
+        }
         loss = torch.stack(
             [
                 value
@@ -147,7 +168,7 @@ class Objective(nn.Module):
         temperature: float,
         looks: dict[str, float] | None,
     ) -> dict[str, Tensor]:
-        """Pixel, object and image terms of one source; one call of each head over all their rows."""
+        """Pixel, object and image terms of one source."""
         config = self.config
         students: dict[str, Tensor] = {}
         teachers: dict[str, Tensor] = {}
@@ -168,8 +189,41 @@ class Objective(nn.Module):
                     looks[f"cluster_entropy/{name}"] = share_of_entropy(hard)
         if config.image:
             students["image"], teachers["image"] = _image_features(source)
-        if not students:
-            return {}
+        return self._compared(name, students, teachers, student, teacher, temperature, looks) if students else {}
+
+    def _masked_term(
+        self,
+        hidden: Hidden,
+        seen: Features,
+        target: Features,
+        student: Branch,
+        teacher: Branch,
+        temperature: float,
+        looks: dict[str, float] | None,
+    ) -> Tensor:
+        """The student's features of valid cells that it did not see against the teacher's of the same view.
+
+        Both go through the head of the image's other terms (iBOT shares its head likewise). Zero without an image.
+        """
+        if "hr" not in seen.frames:
+            return hidden.embedding_C.sum() * 0
+        ours, theirs = seen.frames["hr"], target.frames["hr"]  # the same frames in the same order
+        counts_Nhw = ours.valid_Nhw & hidden.tokens_Bhw[ours.sample_N]
+        students, teachers = ({"masked": image.values_NDhw.permute(0, 2, 3, 1)[counts_Nhw]} for image in (ours, theirs))
+        return self._compared("hr", students, teachers, student, teacher, temperature, looks)["masked"]
+
+    def _compared(
+        self,
+        name: str,
+        students: dict[str, Tensor],
+        teachers: dict[str, Tensor],
+        student: Branch,
+        teacher: Branch,
+        temperature: float,
+        looks: dict[str, float] | None,
+    ) -> dict[str, Tensor]:
+        """L_CL of corresponding rows ``(R, D)`` of one source; one call of each head over the rows of all terms."""
+        config = self.config
         head = student.head(name)
         weight = head.weight
         sizes = [len(rows) for rows in students.values()]
