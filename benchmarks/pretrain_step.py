@@ -96,7 +96,7 @@ def check(run: Run, views: ViewBatch) -> dict[str, float]:
     """
     plain = PlainRun(run)
     theirs, ours = plain.advance(views), run.advance(views)
-    if unknown := (theirs.keys() ^ ours.keys()) - {"learning_rate", "geo_entropy"}:
+    if unknown := (theirs.keys() ^ ours.keys()) - {"learning_rate", "geo_entropy", "geo_revived"}:
         raise SystemExit(f"only one side has {', '.join(sorted(unknown))}")
     found = {"loss and terms": max(abs(theirs[key] - ours[key]) / max(abs(ours[key]), 1e-6) for key in theirs)}
     gradients, weights = [0.0], [0.0]

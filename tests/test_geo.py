@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skysense.errors import InputError
-from skysense.geo import RegionTable, Window, cover, raised_cosine, region_cell
+from skysense.errors import ConfigError, InputError
+from skysense.geo import (
+    REGION_RULES,
+    RegionTable,
+    Window,
+    cover,
+    mercator_tile,
+    raised_cosine,
+    region_cell,
+    region_rule,
+)
 
 
 @settings(deadline=None)
@@ -78,9 +87,57 @@ def test_every_position_has_a_cell(lon: float, lat: float) -> None:
 
 
 @pytest.mark.parametrize(("lon", "lat"), [(181.0, 0.0), (0.0, 90.5), (float("nan"), 0.0), (500_000.0, 5_000_000.0)])
-def test_positions_off_the_earth_are_refused(lon: float, lat: float) -> None:
+@pytest.mark.parametrize("name", REGION_RULES)
+def test_positions_off_the_earth_are_refused(name: str, lon: float, lat: float) -> None:
     with pytest.raises(InputError, match="outside lon"):
-        region_cell(lon, lat)
+        region_rule(name)(lon, lat)
+
+
+@pytest.mark.parametrize(
+    ("lon", "lat", "cell"),
+    # Munich, Sydney, Quito: from pyproj, EPSG:6933 metres over 65536, floored, 512 added, row times 1024
+    [(0.0, 0.0, 512 * 1024 + 512), (11.58, 48.14, 595 * 1024 + 529), (151.2, -33.87, 449 * 1024 + 734)],
+)
+def test_equal_area_cells_stay_what_they_are_in_saved_models(lon: float, lat: float, cell: int) -> None:
+    assert region_rule("equal_area")(lon, lat) == region_cell(lon, lat) == cell
+
+
+@pytest.mark.parametrize(
+    ("lon", "lat", "x", "y"),
+    [
+        (0.0, 0.0, 32, 32),
+        (-1e-9, 1e-9, 31, 31),
+        (11.58, 48.14, 34, 22),  # the tile of Munich on any web map: 6/34/22
+        (151.2, -33.87, 58, 38),
+        (-180.0, 0.0, 0, 32),
+        (180.0, 0.0, 0, 32),  # the same meridian
+        (179.999, 0.0, 63, 32),
+        (5.624, 85.0, 32, 0),
+        (5.626, 85.06, 33, 0),
+        (0.0, 90.0, 32, 0),
+        (0.0, -90.0, 32, 63),
+        (0.0, -85.06, 32, 63),
+    ],
+)
+def test_web_mercator_tiles(lon: float, lat: float, x: int, y: int) -> None:
+    assert mercator_tile(lon, lat) == y * 64 + x
+
+
+@given(st.floats(-180, 180), st.floats(-90, 90))
+def test_every_position_has_one_of_4096_tiles(lon: float, lat: float) -> None:
+    assert 0 <= mercator_tile(lon, lat) < 4096
+
+
+def test_tiles_are_bounded_by_the_inverse_of_the_projection() -> None:
+    for y in range(64):
+        border = math.degrees(math.atan(math.sinh(math.pi * (1 - 2 * y / 64))))
+        assert mercator_tile(0, border - 1e-6) // 64 == y
+        assert mercator_tile(0, border + 1e-6) // 64 == max(y - 1, 0)
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^unknown region_rule 'hexagons'; known: equal_area, web_mercator$"):
+        region_rule("hexagons")
 
 
 def test_a_table_gives_slots_by_rank_and_none_for_the_unknown() -> None:
@@ -90,3 +147,12 @@ def test_a_table_gives_slots_by_rank_and_none_for_the_unknown() -> None:
     assert table.slot(10, 50) == table.cells.index(here)
     assert table.slot(0, 0) is None
     assert table.slot(None, None) is None
+
+
+def test_a_table_looks_up_by_its_rule_which_may_be_any_function() -> None:
+    positions = [(10, 50), (100, -20), (None, None)]
+    table = RegionTable.of(positions, mercator_tile)
+    assert table.cells == tuple(sorted({mercator_tile(10, 50), mercator_tile(100, -20)}))
+    assert table.slot(10.1, 50) == table.cells.index(mercator_tile(10, 50))
+    assert RegionTable.of(positions).slot(10, 50) == 1  # equal-area ids grow northward
+    assert RegionTable([0, 1], lambda lon, lat: int(lat > 0)).slot(0, 10) == 1

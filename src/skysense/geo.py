@@ -8,7 +8,7 @@ of 4 x 4 pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from skysense.errors import InputError
+from skysense.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from pyproj import Transformer
@@ -29,6 +29,8 @@ REGION_METRES = 65_536.0
 """Side of a region cell: (2^16 m)^2 = 4295 km^2, the region size the paper states (specification 1.6)."""
 _EQUAL_AREA = "EPSG:6933"  # EASE-Grid 2.0, cylindrical equal-area over the whole globe
 _REGION_COLUMNS = 1024  # more than the 530 columns of the globe: id = row * columns + column stays unique
+_TILES = 64  # Web-Mercator tiles per side at zoom 6
+_MERCATOR_LIMIT = math.degrees(math.atan(math.sinh(math.pi)))  # 85.05 degrees: there the map becomes a square
 
 
 @dataclass(frozen=True)
@@ -142,12 +144,58 @@ def region_cell(lon: float, lat: float) -> int:
     return row * _REGION_COLUMNS + col
 
 
-class RegionTable:
-    """The regions a model knows: sorted cell ids; a region's slot is its rank."""
+def mercator_tile(lon: float, lat: float) -> int:
+    """The Web-Mercator tile of zoom 6 a position lies in: 4096 of them, of less ground the nearer to a pole.
 
-    def __init__(self, cells: Iterable[int]) -> None:
+    Args:
+        lon: degrees east, WGS 84; 180 is the meridian -180.
+        lat: degrees north, WGS 84; beyond the limit of the projection (85.05) the outermost tile counts.
+
+    Returns:
+        y * 64 + x, with x eastward from the antimeridian and y southward from the north.
+    """
+    check_position(lon, lat)
+    lat = max(-_MERCATOR_LIMIT, min(_MERCATOR_LIMIT, lat))
+    x = math.floor((lon + 180) / 360 * _TILES) % _TILES
+    y = math.floor((1 - math.asinh(math.tan(math.radians(lat))) / math.pi) / 2 * _TILES)
+    return max(0, min(_TILES - 1, y)) * _TILES + x
+
+
+RegionRule = Callable[[float, float], int]
+"""From lon and lat to the id of a region."""
+
+REGION_RULES: dict[str, RegionRule] = {"equal_area": region_cell, "web_mercator": mercator_tile}
+"""Rules by the name that a model remembers. A rule of your own is one more entry, wherever the model is used."""
+
+
+def region_rule(name: str) -> RegionRule:
+    """A region rule by name.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    if name not in REGION_RULES:
+        raise ConfigError(f"unknown region_rule {name!r}; known: {', '.join(REGION_RULES)}")
+    return REGION_RULES[name]
+
+
+class RegionTable:
+    """The regions a model knows: sorted cell ids; a region's slot is its rank.
+
+    Args:
+        cells: ids, by the rule.
+        rule: gives the id of a position.
+    """
+
+    def __init__(self, cells: Iterable[int], rule: RegionRule = region_cell) -> None:
         self.cells: tuple[int, ...] = tuple(sorted({int(cell) for cell in cells}))
+        self.rule = rule
         self._slots = {cell: slot for slot, cell in enumerate(self.cells)}
+
+    @classmethod
+    def of(cls, positions: Iterable[tuple[float | None, float | None]], rule: RegionRule = region_cell) -> RegionTable:
+        """The regions that positions (lon, lat) lie in; those without one are passed over."""
+        return cls([rule(lon, lat) for lon, lat in positions if lon is not None and lat is not None], rule)
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -156,4 +204,4 @@ class RegionTable:
         """The slot of the region a position lies in; None if it has no position or the region is not known."""
         if lon is None or lat is None:
             return None
-        return self._slots.get(region_cell(lon, lat))
+        return self._slots.get(self.rule(lon, lat))

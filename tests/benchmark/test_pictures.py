@@ -10,6 +10,7 @@ import torch
 from skysense.benchmark.pictures import neighbour_sheet, prototype_use, sensor_sheet
 from skysense.data.earth import simulate
 from skysense.data.places import Places
+from skysense.geo import RegionTable
 from skysense.probes.features import FrozenFeatures
 
 
@@ -35,10 +36,9 @@ def model_of(places: Places, learned: list[bool], extra: int) -> Any:
     cells = sorted([*places.regions.cells, extra])
     geo = SimpleNamespace(
         prototypes=torch.eye(3)[:2].repeat(3, 1, 1),
-        region_cells=torch.tensor(cells),
         initialised=torch.tensor(learned),
     )
-    return SimpleNamespace(geo=geo)
+    return SimpleNamespace(geo=geo, region_table=RegionTable(cells))
 
 
 def test_prototypes_are_counted_within_the_regions_of_the_places(places: Places) -> None:

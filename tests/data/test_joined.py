@@ -10,7 +10,7 @@ import pytest
 from skysense.data.joined import JoinedPlaces
 from skysense.data.places import Places, write_dataset, write_place
 from skysense.errors import InputError
-from skysense.geo import region_cell
+from skysense.geo import RegionTable, mercator_tile, region_cell
 from tests.data.places_samples import LABELS, LEGENDS, make_masks, make_sample
 
 
@@ -54,6 +54,15 @@ def test_a_place_is_read_from_its_folder_with_the_slot_of_the_common_table(joine
 def test_a_part_of_a_folder_can_be_joined(root: Path) -> None:
     part = Places(root / "south").select(where=lambda place: place.name == "b")
     assert [place.name for place in JoinedPlaces([part])] == ["south/b"]
+
+
+def test_tables_of_one_rule_are_joined_and_of_two_refused(root: Path) -> None:
+    tiles = {name: Places(root / name, regions=RegionTable([5], mercator_tile)) for name in ("north", "south")}
+    joined = JoinedPlaces(list(tiles.values()))
+    assert joined.regions.cells == (5,)
+    assert joined.regions.rule is mercator_tile
+    with pytest.raises(InputError, match="the regions of all follow one rule"):
+        JoinedPlaces([tiles["north"], Places(root / "south")])
 
 
 def test_folders_need_names_of_their_own(root: Path) -> None:

@@ -89,6 +89,18 @@ def test_wrong_vit_dimensions_are_refused() -> None:
         ViTConfig(in_channels=2, out_indices=(5, 24))
 
 
+def test_the_region_rule_is_one_of_those_there_are(config: ModelConfig) -> None:
+    content = config.to_dict()
+    content["geo_context"]["region_rule"] = "web_mercator"
+    assert ModelConfig.from_dict(content).geo_context.region_rule == "web_mercator"
+    del content["geo_context"]["region_rule"]  # as in files of earlier versions
+    assert ModelConfig.from_dict(content).geo_context.region_rule == "equal_area"
+    for wrong, message in (("hexagons", "known: equal_area, web_mercator"), (3, "region_rule: expected str; got 3")):
+        content["geo_context"]["region_rule"] = wrong
+        with pytest.raises(ConfigError, match=message):
+            ModelConfig.from_dict(content)
+
+
 def test_unknown_preset_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"unknown preset 'titan'; known: tiny, small"):
         preset("titan")

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from skysense.errors import ConfigError, InputError
+from skysense.geo import mercator_tile, region_cell
 from skysense.model.assembly import SkySense
 from skysense.model.config import ModelConfig, ViTConfig
 from skysense.model.loading import load as load_model
@@ -37,6 +40,25 @@ def test_saving_and_loading_keeps_everything(model: SkySense, batch_of: Callable
 def test_a_model_without_regions_is_saved_too(config: ModelConfig, tmp_path: Path) -> None:
     save_model(tmp_path / "plain.safetensors", SkySense(config))
     assert load_model(tmp_path / "plain.safetensors").geo is None
+
+
+def test_a_model_looks_regions_up_by_the_rule_it_was_saved_with(config: ModelConfig, tmp_path: Path) -> None:
+    path, here = tmp_path / "tiles.safetensors", mercator_tile(11.58, 48.14)
+    geo = replace(config.geo_context, region_rule="web_mercator")
+    save_model(path, SkySense(replace(config, geo_context=geo), regions=[here - 1, here]))
+    table = load_model(path).region_table
+    assert (table.slot(11.58, 48.14), table.slot(11.58 - 5.625, 48.14), table.slot(0.0, 0.0)) == (1, 0, None)
+
+
+def test_a_file_that_knows_no_region_rule_is_equal_area(config: ModelConfig, tmp_path: Path) -> None:
+    path = tmp_path / "earlier.safetensors"
+    save_model(path, SkySense(config, regions=[region_cell(11.58, 48.14)]))
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+    content = json.loads(about["config"])
+    del content["geo_context"]["region_rule"]
+    save_file(load_file(path), path, about | {"config": json.dumps(content)})
+    assert load_model(path).region_table.slot(11.58, 48.14) == 0
 
 
 def test_damaged_and_foreign_files_are_refused(model: SkySense, tmp_path: Path) -> None:

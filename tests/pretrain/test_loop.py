@@ -15,16 +15,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from skysense.data.earth import simulate
 from skysense.data.joined import JoinedPlaces
 from skysense.data.loader import Stream, permutation
 from skysense.data.places import Places
 from skysense.errors import ConfigError, InputError, OutputError, SkySenseError
+from skysense.geo import RegionTable, mercator_tile
 from skysense.model.loading import load as load_model
 from skysense.pretrain.config import ObjectiveConfig, OptimiserConfig, PretrainConfig, ViewConfig
 from skysense.pretrain.journal import read
-from skysense.pretrain.loop import pretrain
+from skysense.pretrain.loop import open_stream, pretrain, region_table
 from skysense.train.checkpoints import Checkpoints, load
 
 SMALL = PretrainConfig(
@@ -89,6 +91,34 @@ def test_a_run_learns_writes_and_resumes_bit_for_bit(earth: Path, tmp_path: Path
     again = torch.cat([p.flatten() for p in load_model(rest.model).parameters()])
     assert torch.equal(before, again)
     assert load_model(whole.model).geo.initialised.any()
+    use = final(tmp_path / "parts")["prototype_use"]["share_RP"]
+    assert use.shape == (2, 16)
+    assert use.std() > 0  # resumed, not begun anew: equal to the uninterrupted one above
+    assert not any("share" in name for name in load_file(whole.model))
+
+
+def test_the_model_looks_regions_up_by_the_rule_of_its_pre_training(earth: Path, tmp_path: Path) -> None:
+    places = Places(earth)
+    config = replace(SMALL, steps=1, objective=replace(SMALL.objective, region_rule="web_mercator"))
+    model = load_model(pretrain(config, places, tmp_path, device="cpu").model)
+    tiles = {mercator_tile(place.lon, place.lat) for place in places}
+    assert model.region_table.cells == tuple(sorted(tiles))
+    assert model.config.geo_context.region_rule == "web_mercator"
+    (views,) = [views for _, views in open_stream(config, places, region_table(config, places)).run(0, 1)]
+    slots = {place.name: model.region_table.slot(place.lon, place.lat) for place in places}
+    assert views.globals.region_B.tolist() == [slots[name] for name in views.globals.names]
+    assert model.geo.initialised.tolist() == [slot in views.globals.region_B for slot in range(len(tiles))]
+    with pytest.raises(ConfigError, match="known: equal_area, web_mercator"):
+        replace(SMALL.objective, region_rule="hexagons")
+
+
+def test_a_table_given_to_the_places_is_kept_if_it_follows_the_rule(earth: Path) -> None:
+    known = RegionTable([0, *Places(earth).regions.cells])
+    assert region_table(SMALL, Places(earth, regions=known)) is known
+    tiles = RegionTable([0], mercator_tile)
+    assert region_table(SMALL, Places(earth, regions=tiles)).cells == Places(earth).regions.cells
+    without = replace(SMALL, objective=replace(SMALL.objective, geo_context=False))
+    assert region_table(without, Places(earth)).cells == ()
 
 
 SCRIPT = """

@@ -17,7 +17,6 @@ from skysense.model.config import preset
 from skysense.pretrain.batch import FramePairs, ViewBatch, make_batch
 from skysense.pretrain.config import ObjectiveConfig, ViewConfig
 from skysense.pretrain.objective import Branch, Objective, effective_rank
-from skysense.pretrain.prototypes import update_prototypes
 from tests.pretrain.test_terms import slow_sinkhorn
 
 VIEWS = ViewConfig(global_cells=4, local_crops=1, s2_frames=3, s1_frames=2)
@@ -201,28 +200,6 @@ def test_gradient_reaches_the_student_and_not_the_teacher(step: tuple[ViewBatch,
     assert float(student.model.dates.table.grad.abs().sum()) > 0
     assert all(p.grad is None for p in teacher.parameters())
     student.zero_grad()
-
-
-def test_prototypes_move_only_where_a_region_was_seen() -> None:
-    torch.manual_seed(1)
-    model = SkySense(preset("tiny"), regions=[3, 5, 9])
-    geo = model.geo
-    assert geo is not None
-    before = geo.prototypes.clone()
-    fused, occupied = torch.randn(3, 96, 4, 4), torch.ones(3, 4, 4, dtype=torch.bool)
-    update_prototypes(geo, fused, occupied, torch.tensor([1, -1, 1]), momentum=0.9, eps=0.05, iterations=3)
-    assert geo.initialised.tolist() == [False, True, False]
-    assert torch.equal(geo.prototypes[[0, 2]], before[[0, 2]])
-    first = geo.prototypes[1].clone()
-    update_prototypes(geo, fused[:1], occupied[:1], torch.tensor([1]), momentum=0.9, eps=0.05, iterations=3)
-    cells = fused[0].flatten(1).T
-    similarity = torch.nn.functional.cosine_similarity(cells[:, None], first[None], dim=-1)
-    weight = torch.exp((similarity - similarity.max()) / 0.05).double()
-    for _ in range(3):
-        weight = weight / weight.sum(0, keepdim=True)  # 16 cells for 16 prototypes
-        weight = weight / weight.sum(1, keepdim=True)
-    means = (weight.T @ cells.double()) / weight.sum(0)[:, None]
-    assert torch.allclose(geo.prototypes[1].double(), 0.9 * first.double() + 0.1 * means, atol=1e-5)
 
 
 def test_effective_rank_counts_directions() -> None:

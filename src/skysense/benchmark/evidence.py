@@ -35,7 +35,6 @@ from skysense.data.earth.world import REGION_TYPES
 from skysense.data.places import Places
 from skysense.errors import ConfigError
 from skysense.files import make_folder
-from skysense.geo import RegionTable
 from skysense.model.assembly import SkySense
 from skysense.model.loading import MODEL_FILE, load
 from skysense.pretrain.config import ObjectiveConfig, OptimiserConfig, PretrainConfig, ViewConfig
@@ -71,6 +70,7 @@ RECIPE = PretrainConfig(
         teacher_temperature=0.02,
         teacher_temperature_start=0.02,
         geo_momentum=0.9,
+        geo_dead=0.0,  # the recorded runs knew no such rule
     ),
     optimiser=OptimiserConfig(learning_rate=2e-3, teacher_momentum=0.98),
 )
@@ -203,12 +203,11 @@ class Work:
         def work() -> Outcomes:
             model = self.model(seed)
             features = model_features(model, places, seed, cells=True, progress=self.progress)
-            regions = RegionTable([] if model.geo is None else model.geo.region_cells.tolist())
             wrong = extract(
                 model,
                 places,
                 frames=FRAMES,
-                regions=wrong_regions(list(places), regions, seed=seed),
+                regions=wrong_regions(list(places), model.region_table, seed=seed),
                 progress=lambda done, total: self.progress(done, total, "features, prototypes of a wrong region"),
             )
             words = self._words(f"probing, seed {seed}")

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from skysense.data.places import Place, Places
-from skysense.geo import RegionTable
 from skysense.model.assembly import SkySense
 from skysense.observation import Series
 from skysense.probes.features import FrozenFeatures
@@ -40,7 +39,7 @@ def prototype_use(model: SkySense, places: Places, features: FrozenFeatures) -> 
     """
     assert model.geo is not None
     regions, count, _ = model.geo.prototypes.shape
-    table, learned = RegionTable(model.geo.region_cells.tolist()), model.geo.initialised.tolist()
+    table, learned = model.region_table, model.geo.initialised.tolist()
     directions = torch.nn.functional.normalize(model.geo.prototypes.float(), dim=-1).cpu().numpy()
     use_RP = np.zeros((regions, count), np.int64)
     for place, cells, mask in zip(places, features.cells_Dhw, features.occupied_hw, strict=True):

@@ -8,7 +8,6 @@ import torch
 
 from skysense.data.places import Places
 from skysense.errors import InputError
-from skysense.geo import RegionTable
 from skysense.model.assembly import SkySense
 from skysense.observation import Sample
 from skysense.probes.features import FrozenFeatures, extract
@@ -71,17 +70,16 @@ def without_context(model: SkySense, places: Places) -> int:
     """How many places lie in no region whose prototypes the model has learned; 0 for a model without prototypes."""
     if model.geo is None:
         return 0
-    table, learned = RegionTable(model.geo.region_cells.tolist()), model.geo.initialised.tolist()
+    table, learned = model.region_table, model.geo.initialised.tolist()
     slots = [table.slot(place.lon, place.lat) for place in places]
     return sum(slot is None or not learned[slot] for slot in slots)
 
 
 def random_twin(model: SkySense, seed: int) -> SkySense:
     """The same architecture with random weights, on the same device; its prototypes give no context."""
-    regions = [] if model.geo is None else model.geo.region_cells.tolist()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        twin = SkySense(model.dimensions(), regions, model.pieces)
+        twin = SkySense(model.dimensions(), model.region_table.cells, model.pieces)
     like = next(model.parameters())
     return twin.to(device=like.device, dtype=like.dtype).eval()
 

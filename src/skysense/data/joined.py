@@ -20,7 +20,7 @@ class JoinedPlaces:
         sources: the folders; as many as there are, in this order.
 
     Raises:
-        InputError: no folder, or two of the same name.
+        InputError: no folder, two of the same name, or tables whose regions follow different rules.
     """
 
     def __init__(self, sources: Sequence[Places]) -> None:
@@ -30,7 +30,10 @@ class JoinedPlaces:
                 f"folders of places can be joined if each has a name of its own; got {', '.join(names) or 'none'}"
             )
         self.sources = tuple(sources)
-        self.regions = RegionTable(cell for source in sources for cell in source.regions.cells)
+        rule, *others = {source.regions.rule for source in sources}
+        if others:
+            raise InputError("folders of places can be joined if the regions of all follow one rule")
+        self.regions = RegionTable((cell for source in sources for cell in source.regions.cells), rule)
         self.failures: list[Failure] = []
         self._places: list[Place] = []
         self._source_of: dict[str, Places] = {}

@@ -25,7 +25,7 @@ from skysense.data.places_read import ChooseFrames, read_cube, read_cube_dates, 
 from skysense.data.places_rules import check_mask
 from skysense.data.places_write import write_dataset, write_place
 from skysense.errors import InputError
-from skysense.geo import RegionTable, Window, region_cell
+from skysense.geo import RegionTable, Window
 from skysense.observation import Sample, Series
 from skysense.sensors import MODALITIES, Modality
 
@@ -114,12 +114,7 @@ class Places:
         """The table that region slots refer to: the one given, or the regions of all places that have a position."""
         if self._given_regions is not None:
             return self._given_regions
-        cells = [
-            region_cell(place.lon, place.lat)
-            for place in self._places
-            if place.lon is not None and place.lat is not None
-        ]
-        return RegionTable(cells)
+        return RegionTable.of((place.lon, place.lat) for place in self._places)
 
     def select(self, *, split: Split | None = None, where: Callable[[Place], bool] | None = None) -> Places:
         """A view on some of the places; it keeps the region table of all of them.

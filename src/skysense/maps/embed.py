@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from skysense import __version__
 from skysense.errors import ConfigError, InputError, OutputError
-from skysense.geo import RegionTable
 from skysense.maps.blend import Layout, RowBlender
 from skysense.maps.feed import Prepared, Skipped, prepare, read_ahead
 from skysense.maps.quicklook import CellSample, draw
@@ -179,7 +178,7 @@ class _Run:
         bands = band_names(self.model)
         shape = (len(bands), height, width)
         place = {"crs": self.scene.crs, "transform": self.scene.cell_transform}
-        table = regions(self.model)
+        table = self.model.region_table
         prepared = read_ahead(lambda: prepare(self.scene, self.layout, self.batch_size, table), _READ_AHEAD)
         with (
             create(out, shape=shape, bands=bands, tags=tags, precision=precision, **place) as raster,
@@ -217,11 +216,6 @@ def band_names(model: SkySense) -> list[str]:
     width = model.config.fusion.dim
     parts = ("fused", "context")[: model.cells_dim // width]
     return [f"{part} {at}" for part in parts for at in range(width)]
-
-
-def regions(model: SkySense) -> RegionTable:
-    """The regions whose prototypes a model owns."""
-    return RegionTable([] if model.geo is None else model.geo.region_cells.tolist())
 
 
 def forward(model: SkySense, batch: Batch) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from skysense.errors import InputError
-from skysense.geo import CELL_HR_PX
+from skysense.geo import CELL_HR_PX, RegionTable, region_rule
 from skysense.model.align import UpSamplingHead
 from skysense.model.config import ModelConfig
 from skysense.model.entry import Entry
@@ -154,6 +154,12 @@ class SkySense(nn.Module):
     def modalities(self) -> tuple[Modality, ...]:
         """Those with an encoder."""
         return tuple(key for key in MODALITIES if key in self.pieces)
+
+    @property
+    def region_table(self) -> RegionTable:
+        """The regions whose prototypes the model owns, by its own rule; none without geo-context."""
+        cells = [] if self.geo is None else self.geo.region_cells.tolist()
+        return RegionTable(cells, region_rule(self.config.geo_context.region_rule))
 
     @property
     def cells_dim(self) -> int:

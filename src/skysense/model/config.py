@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from skysense.errors import ConfigError
+from skysense.geo import region_rule
 from skysense.sensors import MODALITIES, Modality
 
 STAGES = 4
@@ -172,11 +173,15 @@ class GeoContextConfig:
 
     Attributes:
         prototypes: prototypes per region.
+        region_rule: which region a position lies in, one of `skysense.geo.REGION_RULES`; a map must look regions up as
+            pre-training did.
     """
 
     prototypes: int = 100
+    region_rule: str = "equal_area"
 
     def __post_init__(self) -> None:
+        region_rule(self.region_rule)
         _require(self.prototypes >= 1, f"geo-context: prototypes must be at least 1; got {self.prototypes}")
 
 
@@ -295,6 +300,8 @@ def _value(kind: str, value: Any, where: str) -> Any:
         fits = isinstance(value, bool)
     elif kind == "float":
         fits = is_int or isinstance(value, float)
+    elif kind == "str":
+        fits = isinstance(value, str)
     else:
         inner = int if kind == "tuple[int, ...]" else str
         fits = isinstance(value, list | tuple) and all(type(item) is inner for item in value)

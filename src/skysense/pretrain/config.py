@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from skysense.errors import ConfigError
-from skysense.geo import WINDOW_CELLS
+from skysense.geo import WINDOW_CELLS, region_rule
 
 MOST_BLUR = 2.0
 """Largest standard deviation of the blur, pixels: its kernel has a fixed size."""
@@ -102,7 +102,13 @@ class ObjectiveConfig:
             step, so that a small batch need not use every prototype.
         alignment_temperature: start value of the learned temperature (spec Q10).
         geo_context: learn and use geo-context prototypes (spec 1.6).
-        geo_momentum: EMA momentum of the prototypes (spec Q12).
+        region_rule: which region a position lies in, one of `skysense.geo.REGION_RULES`; the model remembers it.
+        geo_momentum: EMA momentum of the prototypes and of their use (spec Q12).
+        geo_dead: a prototype is dead if its use, the moving average of the share of its region's cells that are nearest
+            to it, falls below this share of the equal share; it is then put on the cell of the batch that the region's
+            prototypes describe worst. 0 for never. The rule is ours, spec 1.6 says nothing: Sinkhorn-Knopp moves every
+            prototype, but none need ever be the nearest. With these defaults one goes unused for 459 updates of its
+            region before it is dead (0.99 ** 459 < 0.01).
         logit_rows: rows of logits held at once.
     """
 
@@ -128,7 +134,9 @@ class ObjectiveConfig:
     memory_rows: int = 0
     alignment_temperature: float = 0.07
     geo_context: bool = True
+    region_rule: str = "equal_area"
     geo_momentum: float = 0.99
+    geo_dead: float = 0.01
     logit_rows: int = 8192
 
     def __post_init__(self) -> None:
@@ -146,6 +154,9 @@ class ObjectiveConfig:
             raise ConfigError("temperatures must be positive")
         if self.sinkhorn_iterations < 1 or self.sinkhorn_eps <= 0:
             raise ConfigError("Sinkhorn-Knopp needs at least one iteration and a positive eps")
+        region_rule(self.region_rule)
+        if not 0 <= self.geo_dead < 1:
+            raise ConfigError(f"objective.geo_dead = {self.geo_dead} must lie within 0 .. 1 (excluded)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from skysense.data.joined import Corpus
 from skysense.data.loader import Memory, Stream
 from skysense.errors import ConfigError, InputError, SkySenseError
 from skysense.files import make_folder, write_json
-from skysense.geo import RegionTable
+from skysense.geo import RegionTable, region_rule
 from skysense.model.assembly import SkySense
 from skysense.model.config import preset
 from skysense.model.loading import MODEL_FILE
@@ -29,7 +29,7 @@ from skysense.pretrain.batch import Drawn, ViewBatch, assemble, draw
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.journal import Journal
 from skysense.pretrain.objective import Branch, Objective, StepTerms
-from skysense.pretrain.prototypes import update_prototypes
+from skysense.pretrain.prototypes import PrototypeUse, update_prototypes
 from skysense.train.checkpoints import Checkpoints
 from skysense.train.optimiser import adamw, follow
 from skysense.train.schedules import cosine, linear_then_flat, warmup_cosine
@@ -86,7 +86,7 @@ def pretrain(
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     out = make_folder(out)
-    regions = places.regions if config.objective.geo_context else RegionTable([])
+    regions = region_table(config, places)
     run = Run(config, regions, device)
     checkpoints = Checkpoints(out / "checkpoints", config.keep)
     state, notes = checkpoints.latest()
@@ -97,7 +97,7 @@ def pretrain(
     start = run.step
     write_json(out / "run.json", about)
     notes += [f"no geo-context: {reason}" for reason in _without_context(config, places)]
-    stream = open_stream(config, places)
+    stream = open_stream(config, places, regions)
     with Journal(out, start) as journal:
         notes += [journal.note] if journal.note else []
         for step, views in stream.run(start, config.steps):
@@ -117,15 +117,18 @@ def pretrain(
 
 
 class Run:
-    """All that changes while learning: student, teacher, objective, optimiser, step."""
+    """All that changes while learning: student, teacher, objective, use of prototypes, optimiser, step."""
 
     def __init__(self, config: PretrainConfig, regions: RegionTable, device: torch.device) -> None:
         self.config, self.device, self.step = config, device, 0
         torch.manual_seed(config.seed)
-        model = SkySense(preset(config.preset), regions=regions.cells)
+        dimensions = preset(config.preset)
+        geo = dataclasses.replace(dimensions.geo_context, region_rule=config.objective.region_rule)
+        model = SkySense(dataclasses.replace(dimensions, geo_context=geo), regions=regions.cells)
         self.student = Branch(model, config.objective).to(device)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         self.objective = Objective(self.student, config.objective).to(device)
+        self.prototype_use = PrototypeUse(len(regions), geo.prototypes).to(device)
         self.learning: Sequence[nn.Module] = (self.student, self.objective)
         self.optimiser = adamw(self.learning, weight_decay=config.optimiser.weight_decay, betas=config.optimiser.betas)
 
@@ -167,14 +170,16 @@ class Run:
         self.optimiser.step()
         values = self._values(result) | {"learning_rate": rate, "gradient_norm": float(norm)}
         if numbers.geo_context and self.student.model.geo is not None:
-            values["geo_entropy"] = update_prototypes(
+            values |= update_prototypes(
                 self.student.model.geo,
+                self.prototype_use,
                 seen.fused_BDhw.detach(),
                 seen.occupied_Bhw,
                 views.globals.region_B,
                 momentum=numbers.geo_momentum,
                 eps=numbers.sinkhorn_eps,
                 iterations=numbers.sinkhorn_iterations,
+                dead=numbers.geo_dead,
             )
         follow(self.teacher, self.student, cosine(settings.teacher_momentum, 1.0, progress))
         self.step += 1
@@ -191,17 +196,28 @@ class Run:
             "student": self.student.state_dict(),
             "teacher": self.teacher.state_dict(),
             "objective": self.objective.state_dict(),
+            "prototype_use": self.prototype_use.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a `state`."""
         self.step = int(state["step"])
-        for name in ("student", "teacher", "objective", "optimiser"):
+        for name in ("student", "teacher", "objective", "prototype_use", "optimiser"):
             getattr(self, name).load_state_dict(state[name])
 
 
-def open_stream(config: PretrainConfig, places: Corpus) -> Stream[Drawn, ViewBatch]:
+def region_table(config: PretrainConfig, places: Corpus) -> RegionTable:
+    """The regions of a run: the table of its places if that follows the rule of the configuration, else their own."""
+    if not config.objective.geo_context:
+        return RegionTable([])
+    rule = region_rule(config.objective.region_rule)
+    if places.regions.rule is rule:
+        return places.regions
+    return RegionTable.of(((place.lon, place.lat) for place in places), rule)
+
+
+def open_stream(config: PretrainConfig, places: Corpus, regions: RegionTable) -> Stream[Drawn, ViewBatch]:
     """Batches of views by step; decoded places are kept in memory while they fit, too small ones are left out."""
     size = config.views.global_cells
 
@@ -214,7 +230,7 @@ def open_stream(config: PretrainConfig, places: Corpus) -> Stream[Drawn, ViewBat
                 file=place.folder,
                 fix="Use a smaller views.global_cells",
             )
-        return places.read_sample(place)
+        return dataclasses.replace(places.read_sample(place), region=regions.slot(place.lon, place.lat))
 
     return Stream(
         Memory(read, MEMORY_BYTES),

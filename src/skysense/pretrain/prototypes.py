@@ -2,21 +2,40 @@
 
 Specification 1.6: M = cosine(F, P_r); Sinkhorn-Knopp on M gives S; P_r <- m P_r + (1 - m) S^T F, with S^T F divided by
 the sums of S so that a prototype is a mean of features (specification Q12).
+
+Letters: B batch, h w cells, D width of the fused feature, R regions of the model, P prototypes of a region, G regions
+seen in a batch, N cells of the one that has most, M cells of all of them.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from skysense.model.geocontext import GeoContext
 from skysense.pretrain.sinkhorn import sinkhorn
 
 
+class PrototypeUse(nn.Module):
+    """How much each prototype has been used of late. It belongs to a run, for a finished model has no need of it.
+
+    Attributes:
+        share_RP: moving average of the share of its region's cells that are nearest to a prototype; it begins as if
+            all were used equally.
+    """
+
+    share_RP: Tensor
+
+    def __init__(self, regions: int, prototypes: int) -> None:
+        super().__init__()
+        self.register_buffer("share_RP", torch.full((regions, prototypes), 1 / prototypes))
+
+
 @torch.no_grad()
 def update_prototypes(
     geo: GeoContext,
+    use: PrototypeUse,
     fused_BDhw: Tensor,
     occupied_Bhw: Tensor,
     region_B: Tensor,
@@ -24,43 +43,91 @@ def update_prototypes(
     momentum: float,
     eps: float,
     iterations: int,
-) -> float:
+    dead: float,
+) -> dict[str, float]:
     """Move the prototypes of the regions seen in a batch; the others stay as they are, bit for bit.
 
-    A region seen for the first time takes evenly spaced cells of the batch as its prototypes.
+    A region seen for the first time takes evenly spaced cells of the batch as its prototypes. The cells of the regions
+    lie side by side, padded: that takes (regions seen) x (cells of the one that has most) features.
 
     Args:
         geo: owner of the prototypes.
+        use: of these prototypes; follows them.
         fused_BDhw: the student's fused features.
         occupied_Bhw: bool, cells that have one.
         region_B: slot of each sample's region, -1 for none.
-        momentum: m of the moving average.
+        momentum: m of the moving averages, of prototypes and of their use.
         eps: of Sinkhorn-Knopp.
         iterations: of Sinkhorn-Knopp.
+        dead: a prototype used less than this share of the equal share 1 / P is put elsewhere; 0 for never.
 
     Returns:
-        Mean over the regions seen of the entropy of the prototypes' use, as a share of its maximum (1 = all equally);
-        NaN if no region was seen.
+        What to log: ``geo_entropy``, the mean over the regions seen of the entropy of the prototypes' use as a share of
+        its maximum (1 = all equally; NaN if no region was seen), and ``geo_revived``, how many were dead and put
+        elsewhere.
     """
-    entropies = []
-    count = geo.prototypes.shape[1]
-    for region in region_B[region_B >= 0].unique().tolist():
-        member = region_B == region
-        cells = fused_BDhw[member].permute(0, 2, 3, 1)[occupied_Bhw[member]].to(geo.prototypes.dtype)
-        if not len(cells):
-            continue
-        if not bool(geo.initialised[region]):
-            spread = torch.linspace(0, len(cells) - 1, count, device=cells.device).round().long()
-            geo.prototypes[region] = cells[spread]
-            geo.initialised[region] = True
-        similarity = F.normalize(cells, dim=-1) @ F.normalize(geo.prototypes[region], dim=-1).T
-        assignment = sinkhorn(similarity[None], eps=eps, iterations=iterations)[0]
-        used = assignment.sum(0)
-        means = assignment.T @ cells / used.clamp(min=torch.finfo(used.dtype).tiny)[:, None]
-        geo.prototypes[region] = momentum * geo.prototypes[region] + (1 - momentum) * means
-        nearest = similarity.argmax(1).bincount(minlength=count).float()
-        entropies.append(share_of_entropy(nearest))
-    return sum(entropies) / len(entropies) if entropies else float("nan")
+    keep_Bhw = occupied_Bhw & (region_B >= 0)[:, None, None]
+    if not bool(keep_Bhw.any()):
+        return {"geo_entropy": float("nan"), "geo_revived": 0.0}
+    cells_MD = fused_BDhw.permute(0, 2, 3, 1)[keep_Bhw].to(geo.prototypes.dtype)
+    region_M = region_B[:, None, None].expand_as(keep_Bhw)[keep_Bhw]
+    region_G, count_G = region_M.unique(return_counts=True)
+    points_GN = torch.arange(int(count_G.max()), device=count_G.device) < count_G[:, None]
+    cells_GND = cells_MD.new_zeros(*points_GN.shape, cells_MD.shape[1])
+    cells_GND[points_GN] = cells_MD[region_M.argsort(stable=True)]
+    _begin(geo, region_G, count_G, cells_GND)
+
+    prototypes_GPD = geo.prototypes[region_G]
+    similarity_GNP = F.normalize(cells_GND, dim=-1) @ F.normalize(prototypes_GPD, dim=-1).mT
+    assignment_GNP = sinkhorn(similarity_GNP, eps=eps, iterations=iterations, points_GN=points_GN)
+    used_GP = assignment_GNP.sum(1)
+    means_GPD = assignment_GNP.mT @ cells_GND / used_GP.clamp(min=torch.finfo(used_GP.dtype).tiny)[:, :, None]
+    prototypes_GPD = momentum * prototypes_GPD + (1 - momentum) * means_GPD
+
+    best_GN, nearest_GN = similarity_GNP.max(2)
+    share_GP = use.share_RP[region_G]
+    hits_GP = torch.zeros_like(share_GP).scatter_add_(1, nearest_GN, points_GN.to(share_GP.dtype))
+    share_GP = momentum * share_GP + (1 - momentum) * hits_GP / count_G[:, None]
+    dead_GP = share_GP < dead / share_GP.shape[1]
+    revived = _revive(dead_GP, prototypes_GPD, share_GP, cells_GND, best_GN.masked_fill(~points_GN, torch.inf), count_G)
+
+    geo.prototypes[region_G] = prototypes_GPD
+    use.share_RP[region_G] = share_GP
+    entropies = [share_of_entropy(hits_P) for hits_P in hits_GP.cpu()]
+    return {"geo_entropy": sum(entropies) / len(entropies), "geo_revived": float(revived)}
+
+
+def _begin(geo: GeoContext, region_G: Tensor, count_G: Tensor, cells_GND: Tensor) -> None:
+    """Put the prototypes of regions that are seen for the first time on evenly spaced cells."""
+    for row in (~geo.initialised[region_G]).nonzero()[:, 0].tolist():  # once in a region's life
+        spread = torch.linspace(0, int(count_G[row]) - 1, geo.prototypes.shape[1], device=cells_GND.device)
+        geo.prototypes[region_G[row]] = cells_GND[row, spread.round().long()]
+    geo.initialised[region_G] = True
+
+
+def _revive(
+    dead_GP: Tensor, prototypes_GPD: Tensor, share_GP: Tensor, cells_GND: Tensor, best_GN: Tensor, count_G: Tensor
+) -> int:
+    """Put dead prototypes, in place, on the cells of their region that its prototypes describe worst, one on each.
+
+    Args:
+        dead_GP: bool, which; if a region has more of them than cells, the rest waits.
+        prototypes_GPD: changed where one is put elsewhere.
+        share_GP: starts anew there.
+        cells_GND: of the regions.
+        best_GN: similarity of a cell to its nearest prototype; infinite where there is no cell.
+        count_G: cells of each region.
+
+    Returns:
+        How many were put elsewhere.
+    """
+    rank_GP = dead_GP.cumsum(1) - 1
+    row, which = (dead_GP & (rank_GP < count_G[:, None])).nonzero(as_tuple=True)
+    if len(row):
+        worst_GN = best_GN.argsort(stable=True)
+        prototypes_GPD[row, which] = cells_GND[row, worst_GN[row, rank_GP[row, which]]]
+        share_GP[row, which] = 1 / share_GP.shape[1]
+    return len(row)
 
 
 def share_of_entropy(use_K: Tensor) -> float:

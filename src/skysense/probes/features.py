@@ -88,7 +88,7 @@ def extract(
     Raises:
         InputError: a place that cannot be read, or none at all.
     """
-    table = RegionTable([] if model.geo is None else model.geo.region_cells.tolist())
+    table = model.region_table
     device = next(model.parameters()).device
     sensors = {key: model.sensor_of(key) for key in model.modalities}
     was_training = model.training
