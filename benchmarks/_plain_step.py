@@ -183,8 +183,8 @@ class PlainRun:
 
     def __init__(self, run: Run) -> None:
         self.config = run.config
-        modules = copy.deepcopy((run.student, run.teacher, run.objective, run.prototype_use))
-        self.student, self.teacher, self.objective, self.prototype_use = modules
+        modules = copy.deepcopy((run.student, run.teacher, run.objective))
+        self.student, self.teacher, self.objective = modules
         self.optimiser = adamw(
             (self.student, self.objective),
             weight_decay=run.config.optimiser.weight_decay,
@@ -195,7 +195,7 @@ class PlainRun:
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a state of a `Run`."""
         self.step = int(state["step"])
-        for name in ("student", "teacher", "objective", "prototype_use", "optimiser"):
+        for name in ("student", "teacher", "objective", "optimiser"):
             getattr(self, name).load_state_dict(state[name])
         for group in self.optimiser.param_groups:
             group.update(fused=False, foreach=False)
@@ -226,10 +226,10 @@ class PlainRun:
         learned = [*self.student.parameters(), *self.objective.parameters()]
         norm = nn.utils.clip_grad_norm_(learned, settings.clip, foreach=False)
         self.optimiser.step()
-        if numbers.geo_context and self.student.model.geo is not None:
+        if self.student.model.geo is not None and self.objective.prototype_use is not None:
             update_prototypes(
                 self.student.model.geo,
-                self.prototype_use,
+                self.objective.prototype_use,
                 torch.cat([view.fused_BDhw for view in seen]).detach(),
                 torch.cat([view.valid[FUSED][:, 0] for view in seen]),
                 views.globals.region_B,

@@ -33,7 +33,7 @@ from torch import Tensor
 from skysense.data.earth import place_index, simulate_place
 from skysense.data.loader import sample_rng
 from skysense.demo import DEMO
-from skysense.geo import RegionTable, region_cell
+from skysense.geo import RegionTable
 from skysense.model.blocks import DropPath
 from skysense.model.config import PRESETS
 from skysense.observation import Sample
@@ -52,7 +52,7 @@ def simulate(count: int, cells: int) -> tuple[list[Sample], RegionTable]:
         simulate_place(0, place_index(number % REGIONS, number // REGIONS), footprint_cells=cells).sample
         for number in range(count)
     ]
-    table = RegionTable(region_cell(sample.lon, sample.lat) for sample in samples)
+    table = RegionTable.of((sample.lon, sample.lat) for sample in samples)
     return [replace(sample, region=table.slot(sample.lon, sample.lat)) for sample in samples], table
 
 

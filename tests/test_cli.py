@@ -117,3 +117,12 @@ def test_the_configuration_file_of_the_demo_is_the_demo() -> None:
 
 def test_defaults_are_those_of_the_configuration() -> None:
     assert _config(build_parser().parse_args(["pretrain", "data", "--out", "run"])["pretrain"]) == PretrainConfig()
+
+
+def test_pairs_of_numbers_come_from_files_and_options(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.yaml"
+    file.write_text("optimiser:\n  betas: [0.8, 0.95]\n")
+    words = ["pretrain", "data", "--config", str(file), "--views.blur_sigma", "[0.5, 1.5]", "--out", "run"]
+    config = _config(build_parser().parse_args(words)["pretrain"])
+    assert config.optimiser.betas == (0.8, 0.95)
+    assert config.views.blur_sigma == (0.5, 1.5)

@@ -90,6 +90,11 @@ def write_json(path: str | Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def plain(content: Any) -> Any:
+    """Content as it comes back from a JSON file, e.g. with lists for tuples: to be compared with one."""
+    return json.loads(json.dumps(content))
+
+
 def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 

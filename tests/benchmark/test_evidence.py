@@ -23,6 +23,10 @@ SMALL = EvidenceConfig(
 )
 
 
+def test_settings_are_what_a_file_of_them_holds() -> None:
+    assert module.settings(SMALL) == json.loads(json.dumps(module.settings(SMALL)))
+
+
 def test_settings_that_cannot_work_are_refused_before_anything_is_computed() -> None:
     with pytest.raises(ConfigError, match="regions >= 8"):
         EvidenceConfig(regions=7)

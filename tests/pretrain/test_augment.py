@@ -7,7 +7,7 @@ import torch
 from skysense.pretrain.augment import augment
 from skysense.pretrain.views import Look
 
-NONE = Look(brightness=1, contrast=1, saturation=1, blur=0, solarise=None)
+NONE = Look(brightness=1, contrast=1, saturation=1, blur=0, solarise_from=None)
 
 
 def images(count: int = 1) -> torch.Tensor:
@@ -24,14 +24,14 @@ def test_no_change_is_no_change() -> None:
 
 def test_each_image_has_its_own_numbers() -> None:
     pictures = images(5)
-    looks = [look(brightness=0.5), look(contrast=0.0), look(saturation=0.0), look(solarise=128.0), NONE]
+    looks = [look(brightness=0.5), look(contrast=0.0), look(saturation=0.0), look(solarise_from=100.0), NONE]
     result = augment(pictures, looks)
     grey = (pictures.float() * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1)
     assert torch.allclose(result[0], pictures[0].float() * 0.5, atol=1e-3)
     assert torch.allclose(result[1], grey[1].mean().expand(3, 24, 32), atol=1e-2)
     assert torch.allclose(result[2], grey[2].expand(3, -1, -1), atol=1e-2)
     bright = pictures[3].float()
-    assert torch.allclose(result[3], torch.where(bright >= 128, 255 - bright, bright), atol=1e-3)
+    assert torch.allclose(result[3], torch.where(bright >= 100, 255 - bright, bright), atol=1e-3)
     assert torch.allclose(result[4], pictures[4].float(), atol=1e-3)
 
 

@@ -26,7 +26,7 @@ from skysense.geo import RegionTable, mercator_tile
 from skysense.model.loading import load as load_model
 from skysense.pretrain.config import ObjectiveConfig, OptimiserConfig, PretrainConfig, ViewConfig
 from skysense.pretrain.journal import read
-from skysense.pretrain.loop import open_stream, pretrain, region_table
+from skysense.pretrain.loop import Run, open_stream, pretrain, region_table
 from skysense.train.checkpoints import Checkpoints, load
 
 SMALL = PretrainConfig(
@@ -91,7 +91,7 @@ def test_a_run_learns_writes_and_resumes_bit_for_bit(earth: Path, tmp_path: Path
     again = torch.cat([p.flatten() for p in load_model(rest.model).parameters()])
     assert torch.equal(before, again)
     assert load_model(whole.model).geo.initialised.any()
-    use = final(tmp_path / "parts")["prototype_use"]["share_RP"]
+    use = final(tmp_path / "parts")["objective"]["prototype_use.share_RP"]
     assert use.shape == (2, 16)
     assert use.std() > 0  # resumed, not begun anew: equal to the uninterrupted one above
     assert not any("share" in name for name in load_file(whole.model))
@@ -163,6 +163,34 @@ def test_another_configuration_is_refused_by_name(earth: Path, tmp_path: Path) -
     pretrain(PretrainConfig(**(vars(SMALL) | {"steps": 1})), Places(earth), tmp_path, device="cpu")
     with pytest.raises(ConfigError, match=r"config\.batch_size: 2 -> 3"):
         pretrain(PretrainConfig(**(vars(SMALL) | {"steps": 1, "batch_size": 3})), Places(earth), tmp_path, device="cpu")
+
+
+def test_a_run_goes_on_only_with_its_own_table_of_regions(earth: Path, tmp_path: Path) -> None:
+    short = replace(SMALL, steps=1)
+    pretrain(short, Places(earth), tmp_path, device="cpu")
+    cells = list(Places(earth).regions.cells)
+    for other in ([cells[0], cells[1] + 1], [0, *cells]):  # slots of the same number that mean others, and more
+        with pytest.raises(ConfigError, match=r"other settings \(regions: "):
+            pretrain(short, Places(earth, regions=RegionTable(other)), tmp_path, device="cpu")
+
+
+def test_pairs_of_numbers_may_be_lists_or_tuples(earth: Path, tmp_path: Path) -> None:
+    short = replace(SMALL, steps=1)
+    pretrain(short, Places(earth), tmp_path, device="cpu")
+    again = replace(short, optimiser=replace(short.optimiser, betas=[0.9, 0.999]))  # type: ignore[arg-type]
+    assert pretrain(again, Places(earth), tmp_path, device="cpu").resumed_from == 1
+
+
+def test_a_table_by_another_rule_is_refused(earth: Path) -> None:
+    tiles = RegionTable(Places(earth).regions.cells, mercator_tile)
+    with pytest.raises(ConfigError, match="does not follow the rule 'equal_area'"):
+        Run(SMALL, tiles, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("betas", [(1.5, 0.9), (0.9,)])
+def test_betas_that_make_no_sense_are_refused(betas: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"optimiser.betas = .* must be two numbers within 0 .. 1"):
+        OptimiserConfig(betas=betas)  # type: ignore[arg-type]
 
 
 def test_a_corrupt_latest_checkpoint_falls_back_and_says_so(earth: Path, tmp_path: Path) -> None:

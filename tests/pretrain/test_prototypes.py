@@ -162,6 +162,19 @@ def test_of_more_dead_prototypes_than_cells_the_rest_waits() -> None:
     assert use.share_RP[0, 5:].tolist() == [0, 0]
 
 
+def test_the_same_cell_in_two_views_revives_one() -> None:
+    geo, use, fused = unused()
+    use.share_RP[0, 1:] = 0
+    twice = torch.cat([fused, fused], dim=3)  # what two views have in common comes twice
+    occupied = torch.ones(1, 2, 4, dtype=torch.bool)
+    values = update_prototypes(
+        geo, use, twice, occupied, torch.tensor([0]), momentum=0.9, eps=0.05, iterations=3, dead=0.1
+    )
+    assert values["geo_revived"] == 2
+    assert torch.equal(geo.prototypes[0, 1], fused[0, :, 1, 0])
+    assert torch.equal(geo.prototypes[0, 2], fused[0, :, 1, 1])
+
+
 @pytest.mark.parametrize("wrong", [-0.1, 1.0])
 def test_a_threshold_that_makes_no_sense_is_refused(wrong: float) -> None:
     with pytest.raises(ConfigError, match=r"objective.geo_dead = .* must lie within 0"):

@@ -111,6 +111,14 @@ def test_cloudy_frames_are_dropped_while_a_clearer_one_is_there() -> None:
     assert drawn(0.5) == {4}
 
 
+def test_blur_and_solarisation_are_those_that_were_asked_for() -> None:
+    config = replace(SMALL, blur=1.0, blur_sigma=(0.7, 0.8), solarise=1.0, solarise_from=90.0)
+    first, second, *locals_ = draw_views(np.random.default_rng(0), place(), config)
+    assert second.look.solarise_from == 90.0
+    assert all(view.look.solarise_from is None for view in (first, *locals_))
+    assert all(0.7 <= view.look.blur <= 0.8 for view in (first, second, *locals_))
+
+
 def test_windows_that_saw_nothing_are_drawn_again_a_few_times() -> None:
     sample = place().only(["s2"])
     sample.series["s2"].valid[:, :, 6:] = False
@@ -185,6 +193,8 @@ def test_views_are_multiples_of_four_cells(cells: int) -> None:
     ("change", "message"),
     [
         ({"most_cloud": 1.5}, r"most_cloud = 1.5 must be a share"),
+        ({"grey": -0.1}, r"views.grey = -0.1 must be a share"),
+        ({"solarise_from": 256.0}, r"solarise_from = 256.0 must lie within 0 .. 255"),
         ({"blur_sigma": (2.0, 0.1)}, r"blur_sigma = 2, 0.1 must be ascending"),
         ({"blur_sigma": (0.1, 5.0)}, r"within 0 .. 2 px"),
     ],

@@ -15,6 +15,7 @@ def test_matrices_decay_and_nothing_else() -> None:
     decayed, free = adamw([model], weight_decay=0.05, betas=(0.9, 0.95)).param_groups
     assert decayed["weight_decay"] == 0.05
     assert free["weight_decay"] == 0.0
+    assert decayed["betas"] == free["betas"] == (0.9, 0.95)
     ids = {id(parameter) for parameter in decayed["params"]}
     names = {name for name, parameter in model.named_parameters() if id(parameter) in ids}
     assert names == {name for name, p in model.named_parameters() if p.ndim >= 2 and name.endswith(".weight")}

@@ -34,7 +34,7 @@ from skysense.data.earth import simulate
 from skysense.data.earth.world import REGION_TYPES
 from skysense.data.places import Places
 from skysense.errors import ConfigError
-from skysense.files import make_folder
+from skysense.files import make_folder, plain
 from skysense.model.assembly import SkySense
 from skysense.model.loading import MODEL_FILE, load
 from skysense.pretrain.config import ObjectiveConfig, OptimiserConfig, PretrainConfig, ViewConfig
@@ -273,7 +273,7 @@ class Work:
 
 def settings(config: EvidenceConfig) -> dict[str, Any]:
     """The settings as plain JSON values, with the names that stages are kept under."""
-    content = dataclasses.asdict(config)
+    content: dict[str, Any] = plain(dataclasses.asdict(config))
     return content | {"seeds": list(config.seeds), "methods": [*METHODS, *CONTEXT_ORDER[:4]]}
 
 

@@ -62,7 +62,7 @@ class GeoContext(nn.Module):
         if int(region_B.max()) >= len(self.prototypes):
             raise InputError(
                 f"region slot {int(region_B.max())} is beyond the {len(self.prototypes)} regions of this model",
-                fix="Look regions up in the table of the model's own region cells",
+                fix="Look regions up in the model's own `region_table`",
             )
         _, _, height, width = fused_BDhw.shape
         known_B = (region_B >= 0) & self.initialised[region_B.clamp(min=0)]

@@ -47,10 +47,10 @@ def augment(images_V3HW: Tensor, looks: Sequence[Look]) -> Tensor:
     blurred = [index for index, look in enumerate(looks) if look.blur > 0]
     if blurred:
         images[blurred] = _blur(images[blurred], torch.tensor([looks[i].blur for i in blurred], device=device))
-    solarised = [index for index, look in enumerate(looks) if look.solarise is not None]
+    solarised = [index for index, look in enumerate(looks) if look.solarise_from is not None]
     if solarised:
         part = images[solarised]
-        begin = torch.tensor([looks[index].solarise for index in solarised], device=device)[:, None, None, None]
+        begin = torch.tensor([looks[index].solarise_from for index in solarised], device=device)[:, None, None, None]
         images[solarised] = torch.where(part >= begin, 255 - part, part)
     return images
 

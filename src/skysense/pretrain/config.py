@@ -22,19 +22,22 @@ class ViewConfig:
     Attributes:
         global_cells: side of a global view in 10 m cells; 16 is 512 px of the image (the size that fits the published
             compute).
-        local_cells: side of a local crop in cells.
-        local_crops: local crops per place; they take part in image terms only.
+        local_cells: side of a local crop in cells: a sixteenth of the area of a global view (spec Q3: 0.05 to 0.4).
+        local_crops: local crops per place ("a few", spec Q3); they take part in image terms only.
         overlap: least share of a side that the two global views have in common, so that the pixel and object terms
             always have cells to run on.
         s2_frames: frames drawn per view; the paper samples 20 (spec 3.2).
         s1_frames: the paper samples 10 (spec 3.2).
-        most_cloud: frames that are cloudier than this share of what was observed in a view's window are dropped where
-            a clearer one is there; 1 keeps all, since the published model sees clouds (spec Q13). Only series that
+        most_cloud: frames that are cloudier than this share of what was observed in a view's window are dropped; where
+            all are, the clearest stays. 1 keeps all, since the published model sees clouds (spec Q13). Only series that
             know their clouds are concerned.
-        pair_days: frames of two views pair if they are the same acquisition or the nearest within this many days.
+        pair_days: frames of two views pair if they are the same acquisition or the nearest within this many days; the
+            revisit time of Sentinel-2.
         date_jitter: dates move by up to this many days (the paper perturbs dates, range unknown; spec 1.4).
-        brightness, contrast, saturation: relative strength of colour jitter on the image (DINO family).
-        grey, blur, solarise: probabilities on the image (DINO family; solarise on the second view only).
+        brightness, contrast, saturation: relative strength of colour jitter on the image; a little weaker than DINO's
+            (0.4, 0.4, 0.2), since colour is what land cover looks like.
+        grey, blur, solarise: probabilities on the image; kinds as in DINO, solarise on the second view only, grey and
+            blur rarer than there.
         blur_sigma: least and largest standard deviation of the blur in pixels, at most 2 (DINO).
         solarise_from: brightness of 0 .. 255 from which pixels are inverted (DINO).
     """
@@ -68,8 +71,11 @@ class ViewConfig:
             raise ConfigError(f"views.overlap = {self.overlap} must lie within 0 (excluded) .. 1")
         if min(self.s2_frames, self.s1_frames) < 1 or self.local_crops < 0:
             raise ConfigError("views need at least one frame per series and no negative number of local crops")
-        if not 0 <= self.most_cloud <= 1:
-            raise ConfigError(f"views.most_cloud = {self.most_cloud} must be a share of 0 .. 1")
+        for name in ("most_cloud", "grey", "blur", "solarise"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"views.{name} = {getattr(self, name)} must be a share of 0 .. 1")
+        if not 0 <= self.solarise_from <= 255:
+            raise ConfigError(f"views.solarise_from = {self.solarise_from} must lie within 0 .. 255")
         least, largest = self.blur_sigma
         if not 0 < least <= largest <= MOST_BLUR:
             raise ConfigError(
@@ -91,7 +97,7 @@ class ObjectiveConfig:
         alpha: weight of the multi-granularity contrastive part (spec Q8).
         beta: weight of the cross-modal alignment (spec Q8).
         head_hidden, head_bottleneck, head_prototypes: DINO head; None takes a size that fits the preset (spec Q4).
-        pixel_cells: cells per view drawn for the pixel term.
+        pixel_cells: cells per view drawn for the pixel term: a sample of all (spec 4), for the cost of the head.
         object_clusters: N_C (spec Q9).
         sinkhorn_eps, sinkhorn_iterations: Sinkhorn-Knopp of objects and geo-context prototypes; the iterations are
             also those of the teacher's assignment (spec Q9).
@@ -100,7 +106,8 @@ class ObjectiveConfig:
             prototypes, by Sinkhorn-Knopp; it rises over this share of the run (spec Q4).
         memory_rows: the teacher's latest vectors, per source and granularity, that are assigned along with those of a
             step, so that a small batch need not use every prototype.
-        alignment_temperature: start value of the learned temperature (spec Q10).
+        alignment_temperature: start value of the learned temperature (spec Q10); its inverse stays below 100, as in
+            CLIP.
         geo_context: learn and use geo-context prototypes (spec 1.6).
         region_rule: which region a position lies in, one of `skysense.geo.REGION_RULES`; the model remembers it.
         geo_momentum: EMA momentum of the prototypes and of their use (spec Q12).
@@ -155,6 +162,8 @@ class ObjectiveConfig:
         if self.sinkhorn_iterations < 1 or self.sinkhorn_eps <= 0:
             raise ConfigError("Sinkhorn-Knopp needs at least one iteration and a positive eps")
         region_rule(self.region_rule)
+        if not 0 <= self.geo_momentum < 1:
+            raise ConfigError(f"objective.geo_momentum = {self.geo_momentum} must lie within 0 .. 1 (excluded)")
         if not 0 <= self.geo_dead < 1:
             raise ConfigError(f"objective.geo_dead = {self.geo_dead} must lie within 0 .. 1 (excluded)")
 
@@ -164,12 +173,12 @@ class OptimiserConfig:
     """AdamW with a cosine schedule, and the teacher's momentum (spec Q4, Q11).
 
     Attributes:
-        learning_rate: peak.
+        learning_rate: peak. For `tiny` on small batches; spec Q11 has 2e-4 per 1024 places for the published size.
         final_learning_rate: at the end of the cosine.
-        warmup: share of the run with linear warm-up.
+        warmup: share of the run with linear warm-up (spec Q11: 10,000 steps of the published run).
         weight_decay: on matrices only.
-        betas: of AdamW's moving averages (PyTorch and DINO).
-        clip: largest norm of the gradient.
+        betas: of AdamW's moving averages (as in DINO; its eps is that of PyTorch, 1e-8).
+        clip: largest norm of the gradient (3 in DINO).
         freeze_last_layer: share of the run in which the heads' last layer does not move (DINO: the first epoch).
         teacher_momentum: start of the teacher's EMA momentum, which goes to 1 by a cosine.
     """
@@ -182,6 +191,10 @@ class OptimiserConfig:
     clip: float = 3.0
     freeze_last_layer: float = 0.02
     teacher_momentum: float = 0.996
+
+    def __post_init__(self) -> None:
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"optimiser.betas = {list(self.betas)} must be two numbers within 0 .. 1 (excluded)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import nn
 from skysense.data.joined import Corpus
 from skysense.data.loader import Memory, Stream
 from skysense.errors import ConfigError, InputError, SkySenseError
-from skysense.files import make_folder, write_json
+from skysense.files import make_folder, plain, write_json
 from skysense.geo import RegionTable, region_rule
 from skysense.model.assembly import SkySense
 from skysense.model.config import preset
@@ -29,7 +29,7 @@ from skysense.pretrain.batch import Drawn, ViewBatch, assemble, draw
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.journal import Journal
 from skysense.pretrain.objective import Branch, Objective, StepTerms
-from skysense.pretrain.prototypes import PrototypeUse, update_prototypes
+from skysense.pretrain.prototypes import update_prototypes
 from skysense.train.checkpoints import Checkpoints
 from skysense.train.optimiser import adamw, follow
 from skysense.train.schedules import cosine, linear_then_flat, warmup_cosine
@@ -90,7 +90,11 @@ def pretrain(
     run = Run(config, regions, device)
     checkpoints = Checkpoints(out / "checkpoints", config.keep)
     state, notes = checkpoints.latest()
-    about = {"config": dataclasses.asdict(config), "places": fingerprint(places)}
+    about = {
+        "config": plain(dataclasses.asdict(config)),
+        "places": fingerprint(place.name for place in places),
+        "regions": fingerprint(str(cell) for cell in regions.cells),
+    }
     if state is not None:
         refuse_other_run(state["about"], about, out)
         run.restore(state)
@@ -117,10 +121,16 @@ def pretrain(
 
 
 class Run:
-    """All that changes while learning: student, teacher, objective, use of prototypes, optimiser, step."""
+    """All that changes while learning: student, teacher, objective, optimiser, step.
+
+    Raises:
+        ConfigError: a table of regions by another rule than that of the configuration.
+    """
 
     def __init__(self, config: PretrainConfig, regions: RegionTable, device: torch.device) -> None:
         self.config, self.device, self.step = config, device, 0
+        if regions.cells and regions.rule is not region_rule(config.objective.region_rule):
+            raise ConfigError(f"the table of regions does not follow the rule {config.objective.region_rule!r}")
         torch.manual_seed(config.seed)
         dimensions = preset(config.preset)
         geo = dataclasses.replace(dimensions.geo_context, region_rule=config.objective.region_rule)
@@ -128,7 +138,6 @@ class Run:
         self.student = Branch(model, config.objective).to(device)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         self.objective = Objective(self.student, config.objective).to(device)
-        self.prototype_use = PrototypeUse(len(regions), geo.prototypes).to(device)
         self.learning: Sequence[nn.Module] = (self.student, self.objective)
         self.optimiser = adamw(self.learning, weight_decay=config.optimiser.weight_decay, betas=config.optimiser.betas)
 
@@ -169,10 +178,10 @@ class Run:
         norm = nn.utils.clip_grad_norm_([p for module in self.learning for p in module.parameters()], settings.clip)
         self.optimiser.step()
         values = self._values(result) | {"learning_rate": rate, "gradient_norm": float(norm)}
-        if numbers.geo_context and self.student.model.geo is not None:
+        if self.student.model.geo is not None and self.objective.prototype_use is not None:
             values |= update_prototypes(
                 self.student.model.geo,
-                self.prototype_use,
+                self.objective.prototype_use,
                 seen.fused_BDhw.detach(),
                 seen.occupied_Bhw,
                 views.globals.region_B,
@@ -196,14 +205,13 @@ class Run:
             "student": self.student.state_dict(),
             "teacher": self.teacher.state_dict(),
             "objective": self.objective.state_dict(),
-            "prototype_use": self.prototype_use.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a `state`."""
         self.step = int(state["step"])
-        for name in ("student", "teacher", "objective", "prototype_use", "optimiser"):
+        for name in ("student", "teacher", "objective", "optimiser"):
             getattr(self, name).load_state_dict(state[name])
 
 
@@ -242,9 +250,9 @@ def open_stream(config: PretrainConfig, places: Corpus, regions: RegionTable) ->
     )
 
 
-def fingerprint(places: Corpus) -> str:
-    """Hash of the names of the places, in order: the order of data depends on it."""
-    return hashlib.sha256("\n".join(place.name for place in places).encode()).hexdigest()[:16]
+def fingerprint(names: Iterable[str]) -> str:
+    """Hash of names in order: the order of data depends on that of the places, slots of regions on their table."""
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
 def refuse_other_run(found: dict[str, Any], wanted: dict[str, Any], out: Path) -> None:

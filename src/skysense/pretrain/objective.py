@@ -15,6 +15,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
+from skysense.errors import ConfigError
 from skysense.model.assembly import Features, SkySense
 from skysense.model.linear import Linear
 from skysense.model.swin import Hidden
@@ -22,7 +23,7 @@ from skysense.pretrain import terms
 from skysense.pretrain.batch import ViewBatch
 from skysense.pretrain.config import ObjectiveConfig
 from skysense.pretrain.heads import DinoHead, TeacherMemory
-from skysense.pretrain.prototypes import share_of_entropy
+from skysense.pretrain.prototypes import PrototypeUse, share_of_entropy
 from skysense.sensors import MODALITIES, Modality
 
 FUSED = "fused"
@@ -80,7 +81,10 @@ class StepTerms:
 
 
 class Objective(nn.Module):
-    """What a run keeps beside the two branches: projections and temperature of the alignment, memories, mask token."""
+    """What a run keeps beside the two branches.
+
+    Projections and temperature of the alignment, the teacher's memories, how much prototypes are used, the mask token.
+    """
 
     def __init__(self, branch: Branch, config: ObjectiveConfig) -> None:
         super().__init__()
@@ -98,6 +102,8 @@ class Objective(nn.Module):
             }
         )
         self.log_scale = nn.Parameter(-torch.log(torch.tensor(config.alignment_temperature)))
+        geo = branch.model.geo
+        self.prototype_use = None if geo is None else PrototypeUse(*geo.prototypes.shape[:2])
         self.mask_token: nn.Parameter | None = None
         if config.masked:
             # As large as the embedding of a patch, which ends with a norm: the keys of tokens of zeros have no
@@ -124,7 +130,8 @@ class Objective(nn.Module):
             target = teacher.model(views.globals)
         hidden = None
         if self.mask_token is not None:
-            assert views.hidden is not None, "views were made without the configuration of the objective"
+            if views.hidden is None:
+                raise ConfigError("the views hide nothing; make them with the configuration of the objective")
             hidden = Hidden(views.hidden, self.mask_token)
         seen = student.model(views.globals, hidden=hidden)
         local = None if views.locals is None else student.model(views.locals)
@@ -208,8 +215,10 @@ class Objective(nn.Module):
         if "hr" not in seen.frames:
             return hidden.embedding_C.sum() * 0
         ours, theirs = seen.frames["hr"], target.frames["hr"]  # the same frames in the same order
-        counts_Nhw = ours.valid_Nhw & hidden.tokens_Bhw[ours.sample_N]
-        students, teachers = ({"masked": image.values_NDhw.permute(0, 2, 3, 1)[counts_Nhw]} for image in (ours, theirs))
+        compared_Nhw = ours.valid_Nhw & hidden.tokens_Bhw[ours.sample_N]
+        students, teachers = (
+            {"masked": image.values_NDhw.permute(0, 2, 3, 1)[compared_Nhw]} for image in (ours, theirs)
+        )
         return self._compared("hr", students, teachers, student, teacher, temperature, looks)["masked"]
 
     def _compared(

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from skysense.model.geocontext import GeoContext
 from skysense.pretrain.sinkhorn import sinkhorn
 
+_DESCRIBED = 1 - 1e-5  # cosine of a cell with the prototype that was put on it, to rounding
+
 
 class PrototypeUse(nn.Module):
     """How much each prototype has been used of late. It belongs to a run, for a finished model has no need of it.
@@ -89,7 +91,7 @@ def update_prototypes(
     hits_GP = torch.zeros_like(share_GP).scatter_add_(1, nearest_GN, points_GN.to(share_GP.dtype))
     share_GP = momentum * share_GP + (1 - momentum) * hits_GP / count_G[:, None]
     dead_GP = share_GP < dead / share_GP.shape[1]
-    revived = _revive(dead_GP, prototypes_GPD, share_GP, cells_GND, best_GN.masked_fill(~points_GN, torch.inf), count_G)
+    revived = _revive(dead_GP, prototypes_GPD, share_GP, cells_GND, best_GN.masked_fill(~points_GN, torch.inf))
 
     geo.prototypes[region_G] = prototypes_GPD
     use.share_RP[region_G] = share_GP
@@ -105,29 +107,34 @@ def _begin(geo: GeoContext, region_G: Tensor, count_G: Tensor, cells_GND: Tensor
     geo.initialised[region_G] = True
 
 
-def _revive(
-    dead_GP: Tensor, prototypes_GPD: Tensor, share_GP: Tensor, cells_GND: Tensor, best_GN: Tensor, count_G: Tensor
-) -> int:
-    """Put dead prototypes, in place, on the cells of their region that its prototypes describe worst, one on each.
+def _revive(dead_GP: Tensor, prototypes_GPD: Tensor, share_GP: Tensor, cells_GND: Tensor, best_GN: Tensor) -> int:
+    """Put dead prototypes, in place, on the cells of their region that its prototypes describe worst.
+
+    One after the other, since a cell next to a prototype that was just put there is no longer described badly: views
+    overlap, so that the worst cell often comes twice.
 
     Args:
-        dead_GP: bool, which; if a region has more of them than cells, the rest waits.
+        dead_GP: bool, which; once every cell has a prototype on it, the rest waits.
         prototypes_GPD: changed where one is put elsewhere.
         share_GP: starts anew there.
         cells_GND: of the regions.
-        best_GN: similarity of a cell to its nearest prototype; infinite where there is no cell.
-        count_G: cells of each region.
+        best_GN: similarity of a cell to its nearest prototype; infinite where there is no cell. Changed.
 
     Returns:
         How many were put elsewhere.
     """
-    rank_GP = dead_GP.cumsum(1) - 1
-    row, which = (dead_GP & (rank_GP < count_G[:, None])).nonzero(as_tuple=True)
-    if len(row):
-        worst_GN = best_GN.argsort(stable=True)
-        prototypes_GPD[row, which] = cells_GND[row, worst_GN[row, rank_GP[row, which]]]
+    found = dead_GP.nonzero().tolist()
+    revived = 0
+    for row, which in found:  # rare
+        if float(best_GN[row].min()) > _DESCRIBED:
+            continue
+        cell_D = cells_GND[row, best_GN[row].argmin()]
+        prototypes_GPD[row, which] = cell_D
         share_GP[row, which] = 1 / share_GP.shape[1]
-    return len(row)
+        similarity_N = F.normalize(cells_GND[row], dim=-1) @ F.normalize(cell_D, dim=-1)
+        best_GN[row] = torch.maximum(best_GN[row], similarity_N)
+        revived += 1
+    return revived
 
 
 def share_of_entropy(use_K: Tensor) -> float:

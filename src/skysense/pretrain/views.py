@@ -29,14 +29,14 @@ class Look:
     Attributes:
         brightness, contrast, saturation: factors, 1 for none; saturation 0 is grey.
         blur: standard deviation in pixels, 0 for none.
-        solarise: brightness of 0 .. 255 from which pixels are inverted, None for none.
+        solarise_from: brightness of 0 .. 255 from which pixels are inverted, None for none.
     """
 
     brightness: float
     contrast: float
     saturation: float
     blur: float
-    solarise: float | None
+    solarise_from: float | None
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _draw_view(rng: Generator, sample: Sample, window: Window, config: ViewConfi
         contrast=1 + config.contrast * rng.uniform(-1, 1),
         saturation=0.0 if rng.random() < config.grey else 1 + config.saturation * rng.uniform(-1, 1),
         blur=rng.uniform(*config.blur_sigma) if rng.random() < config.blur else 0.0,
-        solarise=config.solarise_from if rng.random() < config.solarise and second else None,
+        solarise_from=config.solarise_from if rng.random() < config.solarise and second else None,
     )
     return View(window, bool(rng.integers(2)), bool(rng.integers(2)), frames, shifts, look)
 
