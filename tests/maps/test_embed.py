@@ -12,10 +12,11 @@ import pytest
 import rasterio
 import torch
 from affine import Affine
+from rasterio import warp
 
 from skysense import __version__
 from skysense.errors import ConfigError, InputError, OutputError, SkySenseError
-from skysense.geo import Window, region_cell
+from skysense.geo import Window, mercator_tile, region_cell
 from skysense.maps import raster
 from skysense.maps.embed import band_names, embed
 from skysense.model.assembly import SkySense
@@ -141,6 +142,19 @@ def test_sentinel_2_map_is_the_documented_blend_across_two_regions(tmp_path: Pat
     assert_same_map(found, expected)
     assert np.abs(found[96:]).max() > 0.01, "the context takes part"
     assert not any("geo-context" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("rule", ["equal_area", "web_mercator"])
+def test_regions_are_looked_up_by_the_rule_of_the_model(tmp_path: Path, rule: str) -> None:
+    """Tiles of a model that knows them by another rule are no regions of the scene."""
+    scene = s2_scene(tmp_path / "s.tif", 8, 8)
+    with rasterio.open(scene) as file:
+        (lon,), (lat,) = warp.transform(file.crs, "EPSG:4326", [file.bounds.left + 40], [file.bounds.top - 40])
+    model = tiny((mercator_tile(lon, lat), 2**30)).eval()
+    model.config = replace(model.config, geo_context=replace(model.config.geo_context, region_rule=rule))
+    result = embed(model, scene, tmp_path / "out.tif", window_cells=8)
+    assert np.abs(read(result.path)[96:]).max() > 0.01 if rule == "web_mercator" else not read(result.path)[96:].any()
+    assert any("geo-context" in note for note in result.notes) == (rule == "equal_area")
 
 
 def test_a_model_of_four_bands_takes_them_out_of_ten(tmp_path: Path) -> None:
