@@ -225,7 +225,7 @@ def write_report(
     report.paragraph(
         f"Frozen features with a linear probe or nearest neighbours, {source.asked}. Scores are in percent with 95 % "
         "intervals from resampling places. A run of minutes shows that the path works; what pre-training is worth is "
-        "for `make evidence` to say."
+        "for the evidence to say (make evidence)."
     )
     add_tables(report, [(task, table.of_task(task)) for task in table.tasks])
     report.heading("How it learned")
