@@ -60,20 +60,24 @@ def equal(a: object, b: object) -> bool:
     return a == b
 
 
+class Stop(Exception):
+    pass
+
+
+def stop_after(last: int) -> Callable[[int, dict[str, float]], None]:
+    """Cut a run off after a step."""
+
+    def on_step(step: int, _: dict[str, float]) -> None:
+        if step == last:
+            raise Stop
+
+    return on_step
+
+
 def test_a_run_learns_writes_and_resumes_bit_for_bit(earth: Path, tmp_path: Path) -> None:
     whole = pretrain(SMALL, Places(earth), tmp_path / "whole", device="cpu")
     assert whole.resumed_from == 0
     assert whole.steps == 6
-
-    class Stop(Exception):
-        pass
-
-    def stop_after(last: int) -> Callable[[int, dict[str, float]], None]:
-        def on_step(step: int, _: dict[str, float]) -> None:
-            if step == last:
-                raise Stop
-
-        return on_step
 
     for last in (2, 4):
         with pytest.raises(Stop):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from skysense.pretrain.journal import read
 from skysense.pretrain.loop import pretrain
 from skysense.pretrain.objective import Branch, Objective
 from skysense.train.checkpoints import load
+from tests.pretrain.test_loop import Stop, stop_after
 from tests.pretrain.test_terms import dot, slow_sinkhorn, softmax
 
 SIDE = 4
@@ -238,18 +238,6 @@ def test_what_is_hidden_does_not_depend_on_the_neighbours() -> None:
 def test_settings_without_a_meaning_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ObjectiveConfig(**settings)  # type: ignore[arg-type]
-
-
-class Stop(Exception):
-    pass
-
-
-def stop_after(last: int) -> Callable[[int, dict[str, float]], None]:
-    def on_step(step: int, _: dict[str, float]) -> None:
-        if step == last:
-            raise Stop
-
-    return on_step
 
 
 def test_a_run_with_it_learns_the_token_resumes_and_saves_a_plain_model(tmp_path: Path) -> None:

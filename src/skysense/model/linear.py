@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 _WIDE = 256  # numbers in and out; the narrow layers of a small model gain nothing
-_WORTHWHILE = 2**24  # multiplications; the call itself takes 15 µs longer
+_WORTHWHILE = 2**24  # multiplications; the call itself takes microseconds longer
 
 
 class Linear(nn.Linear):

@@ -71,6 +71,16 @@ class Source:
     local_teacher_rows: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Sides:
+    """Who is compared in a step, at which temperature of the teacher; looks at collapse go into ``looks`` if wanted."""
+
+    student: Branch
+    teacher: Branch
+    temperature: float
+    looks: dict[str, float] | None
+
+
 @dataclass
 class StepTerms:
     """What a step yields: the loss, its terms, and looks at collapse."""
@@ -137,16 +147,13 @@ class Objective(nn.Module):
         local = None if views.locals is None else student.model(views.locals)
         parts: dict[str, Tensor] = {}
         looks: dict[str, float] = {}
+        sides = Sides(student, teacher, teacher_temperature, looks if watch else None)
         pooled = {key: terms.pool(frames.values_NDhw, frames.valid_Nhw) for key, frames in seen.frames.items()}
         for name, source in sources(views, seen, target, local, pooled).items():
-            for granularity, value in self._source_terms(
-                name, source, views, student, teacher, teacher_temperature, looks if watch else None
-            ).items():
+            for granularity, value in self._source_terms(name, source, views, sides).items():
                 parts[f"{granularity}/{name}"] = value
         if hidden is not None:
-            parts["masked/hr"] = self._masked_term(
-                hidden, seen, target, student, teacher, teacher_temperature, looks if watch else None
-            )
+            parts["masked/hr"] = self._masked_term(hidden, seen, target, sides)
         parts |= self._alignment_terms(views, seen, pooled)
         weights = {
             "pixel": self.config.pixel,
@@ -165,16 +172,7 @@ class Objective(nn.Module):
             looks |= collapse(target)
         return StepTerms(loss, {key: value.detach() for key, value in parts.items()}, looks), seen
 
-    def _source_terms(
-        self,
-        name: str,
-        source: Source,
-        views: ViewBatch,
-        student: Branch,
-        teacher: Branch,
-        temperature: float,
-        looks: dict[str, float] | None,
-    ) -> dict[str, Tensor]:
+    def _source_terms(self, name: str, source: Source, views: ViewBatch, sides: Sides) -> dict[str, Tensor]:
         """Pixel, object and image terms of one source."""
         config = self.config
         students: dict[str, Tensor] = {}
@@ -191,23 +189,14 @@ class Objective(nn.Module):
                 )
                 students["object"] = terms.object_centres(ours, assignment)[exists]
                 teachers["object"] = terms.object_centres(theirs, assignment)[exists]
-                if looks is not None and exists.any():
+                if sides.looks is not None and exists.any():
                     hard = assignment.argmax(2)[mask].bincount(minlength=assignment.shape[2]).float()
-                    looks[f"cluster_entropy/{name}"] = share_of_entropy(hard)
+                    sides.looks[f"cluster_entropy/{name}"] = share_of_entropy(hard)
         if config.image:
             students["image"], teachers["image"] = _image_features(source)
-        return self._compared(name, students, teachers, student, teacher, temperature, looks) if students else {}
+        return self._compared(name, students, teachers, sides) if students else {}
 
-    def _masked_term(
-        self,
-        hidden: Hidden,
-        seen: Features,
-        target: Features,
-        student: Branch,
-        teacher: Branch,
-        temperature: float,
-        looks: dict[str, float] | None,
-    ) -> Tensor:
+    def _masked_term(self, hidden: Hidden, seen: Features, target: Features, sides: Sides) -> Tensor:
         """The student's features of valid cells that it did not see against the teacher's of the same view.
 
         Both go through the head of the image's other terms (iBOT shares its head likewise). Zero without an image.
@@ -219,27 +208,20 @@ class Objective(nn.Module):
         students, teachers = (
             {"masked": image.values_NDhw.permute(0, 2, 3, 1)[compared_Nhw]} for image in (ours, theirs)
         )
-        return self._compared("hr", students, teachers, student, teacher, temperature, looks)["masked"]
+        return self._compared("hr", students, teachers, sides)["masked"]
 
     def _compared(
-        self,
-        name: str,
-        students: dict[str, Tensor],
-        teachers: dict[str, Tensor],
-        student: Branch,
-        teacher: Branch,
-        temperature: float,
-        looks: dict[str, float] | None,
+        self, name: str, students: dict[str, Tensor], teachers: dict[str, Tensor], sides: Sides
     ) -> dict[str, Tensor]:
         """L_CL of corresponding rows ``(R, D)`` of one source; one call of each head over the rows of all terms."""
         config = self.config
-        head = student.head(name)
+        head, goal_head = sides.student.head(name), sides.teacher.head(name)
         weight = head.weight
         sizes = [len(rows) for rows in students.values()]
         vectors = head(torch.cat(list(students.values()))).split(sizes)
         with torch.no_grad():
-            teacher_weight = teacher.head(name).weight
-            targets = teacher.head(name)(torch.cat(list(teachers.values()))).split(sizes)
+            teacher_weight = goal_head.weight
+            targets = goal_head(torch.cat(list(teachers.values()))).split(sizes)
         found = {}
         for granularity, vector, goal in zip(students, vectors, targets, strict=True):
             memory = self.memories[f"{name}_{granularity}"]
@@ -250,15 +232,15 @@ class Objective(nn.Module):
                 weight,
                 teacher_weight,
                 student_temperature=config.student_temperature,
-                teacher_temperature=temperature,
+                teacher_temperature=sides.temperature,
                 iterations=config.sinkhorn_iterations,
                 rows=config.logit_rows,
                 memory_ME=memory.known(),
             )
             memory.add(goal)
-            if looks is not None and len(goal):
+            if sides.looks is not None and len(goal):
                 nearest = (goal @ teacher_weight.T).argmax(-1).bincount(minlength=len(teacher_weight)).float()
-                looks[f"prototype_entropy/{name}_{granularity}"] = share_of_entropy(nearest)
+                sides.looks[f"prototype_entropy/{name}_{granularity}"] = share_of_entropy(nearest)
         return found
 
     def _alignment_terms(self, views: ViewBatch, seen: Features, pooled: dict[Modality, Tensor]) -> dict[str, Tensor]:
