@@ -12,14 +12,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from skysense.data.earth import simulate
 from skysense.data.joined import JoinedPlaces
-from skysense.data.loader import Stream, permutation
 from skysense.data.places import Places
 from skysense.errors import ConfigError, InputError, OutputError, SkySenseError
 from skysense.geo import RegionTable, mercator_tile
@@ -279,45 +277,6 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_places(earth: Path, tmp_p
     wild = PretrainConfig(**(vars(SMALL) | {"optimiser": OptimiserConfig(learning_rate=1e30, clip=1e30)}))
     with pytest.raises(SkySenseError, match=r"loss of step \d is not finite \(places "):
         pretrain(wild, Places(earth), tmp_path, device="cpu")
-
-
-def test_order_is_a_permutation_that_every_place_shares_in() -> None:
-    read_indices: list[int] = []
-
-    def read_one(index: int):
-        read_indices.append(index)
-        raise InputError(f"place {index}")
-
-    stream = Stream(read_one, 7, batch_size=3, seed=5, draw=lambda sample, rng: 0, assemble=len)
-    first = [stream.indices(step)[1].tolist() for step in range(2)]
-    assert sorted(first[0] + first[1]) == sorted(permutation(5, 0, 7)[:6].tolist())
-    assert stream.indices(2)[0] == 1
-    with pytest.raises(InputError, match="none of the 7 places can be used; the first: place"):
-        stream.batch(1)
-    assert read_indices == np.roll(permutation(5, 0, 7), -3).tolist()
-    assert read_indices[:3] == first[1]
-    assert not np.array_equal(permutation(5, 0, 7), permutation(5, 1, 7))
-    with pytest.raises(InputError, match="no place"):
-        Stream(read_one, 0, batch_size=3, seed=5, draw=lambda sample, rng: 0, assemble=len)
-
-
-def test_a_batch_without_a_place_of_its_own_takes_the_next_and_says_what_was_left_out() -> None:
-    order = permutation(5, 0, 4).tolist()
-
-    def read_one(index: int) -> int:
-        if index == order[0]:
-            raise InputError("unreadable")
-        return index
-
-    def draw(index: int, rng: np.random.Generator) -> int:
-        if index == order[1]:
-            raise InputError("nothing in sight")
-        return index
-
-    stream = Stream(read_one, 4, batch_size=1, seed=5, draw=draw, assemble=list)  # type: ignore[arg-type,var-annotated]
-    assert [stream.batch(step) for step in range(4)] == [[order[2]], [order[2]], [order[2]], [order[3]]]
-    assert stream.failed == {order[0]: "unreadable"}
-    assert stream.left_out == {order[1]: "nothing in sight"}
 
 
 def test_the_log_survives_a_line_cut_off_by_a_kill(tmp_path: Path) -> None:

@@ -1,17 +1,17 @@
-"""The order in which places are read: permutation(seed, epoch)[position], independent of who reads."""
+"""The order in which places are read: permutation(seed, epoch)[position], independent of ranks and workers."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from threading import Event, Lock
 from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from skysense.errors import InputError
+from skysense.errors import ConfigError, InputError
 from skysense.observation import Sample
 
 Drawn = TypeVar("Drawn")
@@ -29,7 +29,7 @@ def sample_rng(seed: int, epoch: int, index: int) -> Generator:
 
 
 class Memory:
-    """Keeps what was read while it fits, so that a small data set is decoded once.
+    """Keeps what was read while it fits, so that a small data set is decoded once; threads may share it.
 
     Args:
         read: reads sample ``i``.
@@ -39,40 +39,72 @@ class Memory:
     def __init__(self, read: Callable[[int], Sample], limit: int) -> None:
         self.read = read
         self.limit = limit
-        self._kept: OrderedDict[int, Sample] = OrderedDict()
+        self._kept: dict[int, Sample] = {}
         self._bytes = 0
+        self._reading: dict[int, Future[Sample]] = {}
+        self._lock = Lock()  # of the three above; never held while reading
 
     def __call__(self, index: int) -> Sample:
-        """Sample ``index``, from memory if it is there."""
-        if index not in self._kept:
-            sample = self.read(index)
-            size = sum(one.values.nbytes + one.valid.nbytes for one in sample.series.values())
-            if self._bytes + size > self.limit:
-                return sample
-            self._kept[index] = sample
-            self._bytes += size
-        return self._kept[index]
+        """Sample ``index``, from memory if it is there; two threads that ask for it at once get it from one read."""
+        with self._lock:
+            if index in self._kept:
+                return self._kept[index]
+            first = index not in self._reading
+            reading = self._reading.setdefault(index, Future())
+        if first:
+            self._read(index, reading)
+        return reading.result()
+
+    def _read(self, index: int, reading: Future[Sample]) -> None:
+        try:
+            reading.set_result(self.read(index))
+        except BaseException as error:  # noqa: BLE001 - raised by `result` in every thread that asked
+            reading.set_exception(error)
+        with self._lock:
+            del self._reading[index]
+            if reading.exception() is None:
+                sample = reading.result()
+                size = sum(one.values.nbytes + one.valid.nbytes for one in sample.series.values())
+                if self._bytes + size <= self.limit:
+                    self._kept[index] = sample
+                    self._bytes += size
 
 
 class Stream(Generic[Drawn, Prepared]):
-    """Batches by step, prepared one ahead in a thread.
+    """Batches by step, prepared one ahead in a thread; each rank reads its share of every batch.
 
     An epoch has ``len // batch_size`` steps (a smaller data set is one batch); what is left over has its turn in
-    another epoch, whose permutation differs. A sample that cannot be used is left out of its batch and listed; if a
-    batch has no other, the next of the epoch takes its place. All of it is a function of seed and step.
+    another epoch, whose permutation differs. Ranks take neighbouring parts of a batch, the first ones a sample more if
+    it does not divide: their samples one after the other are those of the one rank that reads alone, drawn alike.
+
+    A sample that cannot be used is left out of its batch and listed by the rank that read it. If none of a rank's share
+    can be used its batch is None; if that is so on every rank, which only all of them together know, `stand_in` has
+    another. All of it is a function of seed and step.
+
+    Samples are read by threads, not processes: the decoder of images runs beside the interpreter, samples need no
+    copying from one process to another, and what was decoded is kept once.
 
     Args:
-        read: reads sample ``i``; raises `InputError` for a bad one, which is not tried again.
+        read: reads sample ``i``, in several threads at once; raises `InputError` for a bad one, which is not tried
+            again.
         length: number of samples.
-        batch_size: samples per step.
+        batch_size: samples per step of all ranks together.
         seed: of order and randomness.
         draw: what a step needs of one sample, by a generator of its own; raises `InputError` if it finds nothing this
             time.
         assemble: makes a batch out of that.
+        rank: which of the ranks this is.
+        ranks: how many share every batch.
+        workers: threads that read and draw the samples of a batch; what a batch holds does not depend on their number.
+            More than one pays where large images are decoded and cores are free: series are read one after the other.
 
     Attributes:
-        failed: samples that cannot be read, and why.
-        left_out: samples of which nothing could be drawn at least once, and why the last time.
+        failed: samples that cannot be read, and why; of this rank.
+        left_out: samples of which nothing could be drawn at least once, and why the last time; of this rank.
+
+    Raises:
+        InputError: no sample, or fewer than ranks.
+        ConfigError: fewer samples per step than ranks, no such rank, no worker.
     """
 
     def __init__(
@@ -84,40 +116,75 @@ class Stream(Generic[Drawn, Prepared]):
         seed: int,
         draw: Callable[[Sample, Generator], Drawn],
         assemble: Callable[[Sequence[Drawn]], Prepared],
+        rank: int = 0,
+        ranks: int = 1,
+        workers: int = 1,
     ) -> None:
         if length < 1:
             raise InputError("the data set holds no place")
+        if not 0 <= rank < ranks:
+            raise ConfigError(f"rank {rank} is not one of {ranks} ranks")
+        if workers < 1:
+            raise ConfigError(f"workers = {workers} must be at least 1")
+        if batch_size < ranks:
+            raise ConfigError(
+                f"batch_size = {batch_size} is smaller than the number of ranks, {ranks}: every rank needs a place of "
+                "each batch. Use a larger batch_size or fewer ranks"
+            )
+        if length < ranks:
+            raise InputError(
+                f"the data set holds {length} places, fewer than the {ranks} ranks that share each batch",
+                fix="Use fewer ranks or more places",
+            )
         self.read, self.length, self.seed, self.draw, self.assemble = read, length, seed, draw, assemble
-        self.batch_size = min(batch_size, length)
+        self.batch_size, self.rank, self.ranks, self.workers = min(batch_size, length), rank, ranks, workers
         self.failed: dict[int, str] = {}
         self.left_out: dict[int, str] = {}
 
     def indices(self, step: int) -> tuple[int, NDArray[np.int64]]:
-        """Epoch and sample indices of a step."""
+        """Epoch, and indices of the samples that this rank reads for a step."""
         epoch, order = self._order(step)
-        return epoch, order[: self.batch_size]
+        return epoch, np.array_split(order[: self.batch_size], self.ranks)[self.rank]
 
     def _order(self, step: int) -> tuple[int, NDArray[np.int64]]:
         """Epoch, and all samples in its order beginning with those of a step."""
         epoch, position = divmod(step, self.length // self.batch_size)
         return epoch, np.roll(permutation(self.seed, epoch, self.length), -position * self.batch_size)
 
-    def batch(self, step: int) -> Prepared:
-        """The batch of a step.
+    def batch(self, step: int) -> Prepared | None:
+        """This rank's part of the batch of a step; None if nothing of it can be used."""
+        return self._prepare(step, Event())
+
+    def _prepare(self, step: int, stopped: Event) -> Prepared | None:
+        epoch, indices = self.indices(step)
+
+        def drawn(index: int) -> list[Drawn]:
+            if stopped.is_set():
+                raise CancelledError
+            return self._drawn(epoch, index)
+
+        with ThreadPoolExecutor(min(self.workers, len(indices)), thread_name_prefix="read") as pool:
+            found = [one for some in pool.map(drawn, indices.tolist()) for one in some]
+        return self.assemble(found) if found else None
+
+    def stand_in(self, step: int) -> Prepared:
+        """A batch of one sample for a step of which no rank can use anything: the next of the epoch that can be used.
+
+        It is the same on every rank, to be learned from once.
 
         Raises:
             InputError: if no sample at all can be used.
         """
         epoch, order = self._order(step)
-        drawn: list[Drawn] = []
-        for number, index in enumerate(order.tolist()):
-            if number >= self.batch_size and drawn:
-                break
-            drawn += self._drawn(epoch, index)
-        if not drawn:
-            reasons = self.failed | self.left_out
-            raise InputError(f"none of the {self.length} places can be used; the first: {next(iter(reasons.values()))}")
-        return self.assemble(drawn)
+        # The batch itself comes last: it says why nothing can be used if the epoch has no other.
+        candidates = np.roll(order, -self.batch_size).tolist()
+        for index in candidates:
+            drawn = self._drawn(epoch, index)
+            if drawn:
+                return self.assemble(drawn)
+        first = candidates[0]
+        reason = self.failed[first] if first in self.failed else self.left_out[first]
+        raise InputError(f"none of the {self.length} places can be used; the first: {reason}")
 
     def _drawn(self, epoch: int, index: int) -> list[Drawn]:
         """What was drawn of a sample; nothing if it cannot be used."""
@@ -134,11 +201,18 @@ class Stream(Generic[Drawn, Prepared]):
             self.left_out[index] = str(error)
             return []
 
-    def run(self, start: int, stop: int) -> Iterator[tuple[int, Prepared]]:
-        """Steps ``start`` .. ``stop - 1`` with their batches; the next one is prepared while this one is used."""
+    def run(self, start: int, stop: int) -> Iterator[tuple[int, Prepared | None]]:
+        """Steps ``start`` .. ``stop - 1`` with their `batch`; the next one is prepared while this one is used.
+
+        Whoever stops early, by closing the iterator or by an error, waits for no more than the samples being read.
+        """
+        stopped = Event()
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as pool:
-            ahead = pool.submit(self.batch, start) if start < stop else None
-            for step in range(start, stop):
-                current, ahead = ahead, pool.submit(self.batch, step + 1) if step + 1 < stop else None
-                assert current is not None
-                yield step, current.result()
+            try:
+                ahead = pool.submit(self._prepare, start, stopped) if start < stop else None
+                for step in range(start, stop):
+                    current, ahead = ahead, pool.submit(self._prepare, step + 1, stopped) if step + 1 < stop else None
+                    assert current is not None
+                    yield step, current.result()
+            finally:
+                stopped.set()

@@ -106,7 +106,7 @@ def pretrain(
         notes += [journal.note] if journal.note else []
         for step, views in stream.run(start, config.steps):
             began = time.perf_counter()
-            values = run.advance(views)
+            values = run.advance(stream.stand_in(step) if views is None else views)
             values["seconds"] = time.perf_counter() - began
             journal.write(step, values)
             if on_step is not None:
@@ -225,7 +225,9 @@ def region_table(config: PretrainConfig, places: Corpus) -> RegionTable:
     return RegionTable.of(((place.lon, place.lat) for place in places), rule)
 
 
-def open_stream(config: PretrainConfig, places: Corpus, regions: RegionTable) -> Stream[Drawn, ViewBatch]:
+def open_stream(
+    config: PretrainConfig, places: Corpus, regions: RegionTable, *, rank: int = 0, ranks: int = 1, workers: int = 1
+) -> Stream[Drawn, ViewBatch]:
     """Batches of views by step; decoded places are kept in memory while they fit, too small ones are left out."""
     size = config.views.global_cells
 
@@ -247,6 +249,9 @@ def open_stream(config: PretrainConfig, places: Corpus, regions: RegionTable) ->
         seed=config.seed,
         draw=partial(draw, config=config.views),
         assemble=partial(assemble, config=config.views, objective=config.objective),
+        rank=rank,
+        ranks=ranks,
+        workers=workers,
     )
 
 
