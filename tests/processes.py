@@ -24,7 +24,8 @@ PATIENCE = 10.0
 """Seconds that the other ranks have to end after one has failed; they may wait for it in a collective for ever."""
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["torch.distributed.checkpoint", "torch.distributed.fsdp"])
+# The last two are what DTensor and the test modules import at first use.
+_context.set_forkserver_preload(["torch.distributed.checkpoint", "torch.distributed.fsdp", "torch._dynamo", "pytest"])
 
 
 @dataclass(frozen=True)
