@@ -72,6 +72,12 @@ class Features:
             return self.fused_BDhw
         return torch.cat([self.fused_BDhw, self.context_BDhw], dim=1)
 
+    def wide(self) -> Features:
+        """The same in float32: what comes out of bfloat16 is compared and summed up in it."""
+        frames = {key: replace(one, values_NDhw=one.values_NDhw.float()) for key, one in self.frames.items()}
+        context = None if self.context_BDhw is None else self.context_BDhw.float()
+        return Features(frames, self.fused_BDhw.float(), self.occupied_Bhw, context)
+
 
 class SkySense(nn.Module):
     """The published architecture in the size of a configuration (specification 1).

@@ -6,6 +6,7 @@ Letters: S sequences, L tokens of a sequence, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -113,8 +114,20 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, round(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x_SLD: Tensor, queries: int | None = None) -> Tensor:
-        """``(S, L, D)`` to ``(S, L, D)``, or to the first ``queries`` tokens of it at the cost of those."""
+    @overload
+    def forward(self, x_SLD: Tensor, queries: int | None = None) -> Tensor: ...
+
+    @overload
+    def forward(self, x_SLD: Sequence[Tensor], queries: int | None = None) -> list[Tensor]: ...
+
+    def forward(self, x_SLD: Tensor | Sequence[Tensor], queries: int | None = None) -> Tensor | list[Tensor]:
+        """``(S, L, D)`` to ``(S, L, D)``, or to the first ``queries`` tokens of it at the cost of those; or several."""
+        if isinstance(x_SLD, Tensor):
+            return self.one(x_SLD, queries)
+        return [self.one(part, queries) for part in x_SLD]
+
+    def one(self, x_SLD: Tensor, queries: int | None) -> Tensor:
+        """`forward` of one tensor."""
         normed_SLD = self.attention_norm(x_SLD)
         if queries is None:
             x_SLD = x_SLD + self.attention(normed_SLD)

@@ -8,29 +8,23 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
 from skysense.errors import ConfigError
+from skysense.model.recompute import Blocks
 
 Format = Literal["NCHW", "NHWC"]
 
 
-class Encoder(nn.Module):
+class Encoder(Blocks):
     """An encoder made of levels: the stages of a Swin, the blocks of a ViT.
 
     Attributes:
         feature_info: per level its width (``num_chs``), pixels per token along a side (``reduction``) and the submodule
             (``module``), as timm describes them.
-        grad_checkpointing: whether blocks are computed again in the backward pass instead of kept.
     """
 
     feature_info: list[dict[str, Any]]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.grad_checkpointing = False
 
     def levels(self, x: Tensor, wanted: Collection[int]) -> dict[int, Tensor]:
         """The maps ``(N, h, w, D)`` of some levels, not normalised; nothing beyond the last of them is computed."""
@@ -96,10 +90,4 @@ class Encoder(nn.Module):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory in training: keep only what goes into each block."""
-        self.grad_checkpointing = enable
-
-    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
-        """A block, checkpointed if that is switched on and there will be a backward pass."""
-        if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, x, use_reentrant=False)
-        return block(x)
+        self.checkpointing = "full" if enable else "none"

@@ -6,6 +6,7 @@ Letters: S sequences (one per cell), N tokens of a sequence, C width of aligned 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from skysense.model.blocks import initialise, joined, pieces, stack
 from skysense.model.config import FusionConfig
 from skysense.model.linear import Linear
+from skysense.model.recompute import Blocks
 from skysense.observation import DAYS
 
 _MOST_PERIODS = 3
@@ -38,7 +40,7 @@ class DateTable(nn.Module):
         return self.table[0][day_N.clamp(min=0)] * (day_N >= 0).unsqueeze(-1)
 
 
-class Fusion(nn.Module):
+class Fusion(Blocks):
     """Transformer over the tokens of a cell; a learned token in front becomes the fused feature.
 
     Nothing tells the tokens apart but their content: the fused feature does not depend on their order.
@@ -65,16 +67,21 @@ class Fusion(nn.Module):
         Returns:
             ``(S, keep, D)``.
         """
-        widest = (1 + tokens_SNC.shape[1]) * round(self.config.dim * self.config.mlp_ratio)
-        return joined([self._fuse_together(part, keep) for part in pieces(tokens_SNC, widest)])
+        return joined(self._fused(self._pieces(tokens_SNC), keep))
 
-    def _fuse_together(self, tokens_SNC: Tensor, keep: int) -> Tensor:
-        cls = self.cls_token.expand(tokens_SNC.shape[0], -1, -1)
-        x_SND = torch.cat([cls, self.projection(tokens_SNC)], dim=1)
+    def _pieces(self, tokens_SNC: Tensor) -> Sequence[Tensor]:
+        return pieces(tokens_SNC, (1 + tokens_SNC.shape[1]) * round(self.config.dim * self.config.mlp_ratio))
+
+    def _fused(self, parts: Sequence[Tensor], keep: int) -> list[Tensor]:
+        """As `forward` of each part; block by block, so that each block is called once."""
+        found = [
+            torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), self.projection(tokens)], dim=1)
+            for tokens in parts
+        ]
         *first, last = self.blocks
         for block in first:
-            x_SND = block(x_SND)
-        return last(x_SND, keep)
+            found = self._run(block, found)
+        return self._run(last, found, keep)
 
     def fuse(self, tokens_NC: Tensor, row_SN: Tensor, valid_SN: Tensor) -> Tensor:
         """Fuse sequences of different lengths without a step spent on what is absent.
@@ -94,10 +101,16 @@ class Fusion(nn.Module):
         # one gather for all: every gather has a gradient as large as all tokens
         tokens_TC = tokens_NC.index_select(0, row_SN[order_S][valid_SN[order_S]])
         groups = tokens_TC.split([count * length for length, count in zip(lengths, counts, strict=True)])
-        fused_SD = torch.cat(
-            [
-                self(group.view(count, length, -1))[:, 0] if length else group.new_zeros(count, self.config.dim)
-                for group, length, count in zip(groups, lengths, counts, strict=True)
-            ]
-        )
+        parts = [
+            part
+            for group, length, count in zip(groups, lengths, counts, strict=True)
+            if length
+            for part in self._pieces(group.view(count, length, -1))
+        ]
+        if parts:
+            fused = [part[:, 0] for part in self._fused(parts, 1)]
+        else:  # blocks are called whatever there is, see `Blocks`: one token, for nothing
+            fused = [self._fused([tokens_NC[None, :1]], 1)[0][:0, 0]]
+        empty = fused[0].new_zeros(counts[0] if lengths[0] == 0 else 0, self.config.dim)
+        fused_SD = torch.cat([empty, *fused])
         return fused_SD[order_S.argsort()]

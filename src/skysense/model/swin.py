@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +34,8 @@ _MASKED = -100.0  # finite, as published: the cosine logits reach 100
 class RelativePositionBias(nn.Module):
     """Continuous relative-position bias: an MLP over log-spaced offsets, squashed to 0 .. 16.
 
-    While training it is computed once per forward of its block (a CPU may run a batch in pieces); without autograd in
-    eval mode it is kept until a weight changes.
+    While training it is computed once per forward of its block; without autograd in eval mode it is kept until a weight
+    changes.
 
     Args:
         window: side of the window.
@@ -122,12 +122,13 @@ class WindowAttention(nn.Module):
         self.position_bias = RelativePositionBias(window, heads, position_hidden)
         self.out = Linear(dim, dim)
 
-    def forward(self, x_BWLC: Tensor, mask_WLL: Tensor | None) -> Tensor:
+    def forward(self, x_BWLC: Tensor, mask_WLL: Tensor | None, bias_hLL: Tensor) -> Tensor:
         """Attend inside every window.
 
         Args:
             x_BWLC: tokens.
             mask_WLL: added to the logits, the same for every sample; None for nothing.
+            bias_hLL: of `RelativePositionBias`, which is reckoned once for all pieces of a batch.
         """
         batch, windows, length, _ = x_BWLC.shape
         qkv_bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
@@ -135,8 +136,7 @@ class WindowAttention(nn.Module):
         q, k, v = packed.permute(3, 0, 1, 4, 2, 5).unbind(0)
         wide = torch.promote_types(self.logit_scale.dtype, torch.float32)  # in bfloat16 the greatest would be 99
         scale_h11 = self.logit_scale.to(wide).clamp(max=_MAX_LOGIT_SCALE).exp()
-        bias_hLL = self.position_bias().to(q.dtype)
-        mixed = window_attention(_scaled(q, scale_h11), _scaled(k), v, bias_hLL, mask_WLL)
+        mixed = window_attention(_scaled(q, scale_h11), _scaled(k), v, bias_hLL.to(q.dtype), mask_WLL)
         return self.out(mixed.transpose(2, 3).flatten(3))
 
 
@@ -229,14 +229,27 @@ class SwinBlock(nn.Module):
         has_extra = every > 0 and (index + 1) % every == 0
         self.extra_norm = nn.LayerNorm(dim, eps) if has_extra else nn.Identity()
 
-    def forward(self, x_BHWC: Tensor) -> Tensor:
-        """``(B, H, W, C)`` to the same shape."""
+    @overload
+    def forward(self, x_BHWC: Tensor) -> Tensor: ...
+
+    @overload
+    def forward(self, x_BHWC: Sequence[Tensor]) -> list[Tensor]: ...
+
+    def forward(self, x_BHWC: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
+        """``(B, H, W, C)`` to the same shape; or several."""
+        bias_hLL = self.attention.position_bias()
+        if isinstance(x_BHWC, Tensor):
+            return self.one(x_BHWC, bias_hLL)
+        return [self.one(part, bias_hLL) for part in x_BHWC]
+
+    def one(self, x_BHWC: Tensor, bias_hLL: Tensor) -> Tensor:
+        """`forward` of one tensor, with the relative-position bias ``(h, L, L)``."""
         # The published order: drop-path first, so that a dropped branch still adds the bias of its norm.
-        x_BHWC = x_BHWC + self.attention_norm(self.drop_path(self._attend(x_BHWC)))
+        x_BHWC = x_BHWC + self.attention_norm(self.drop_path(self._attend(x_BHWC, bias_hLL)))
         x_BHWC = x_BHWC + self.mlp_norm(self.drop_path(self.mlp(x_BHWC)))
         return self.extra_norm(x_BHWC)
 
-    def _attend(self, x_BHWC: Tensor) -> Tensor:
+    def _attend(self, x_BHWC: Tensor, bias_hLL: Tensor) -> Tensor:
         height, width = x_BHWC.shape[1:3]
         right, down = -width % self.window, -height % self.window
         if right or down:
@@ -247,7 +260,8 @@ class SwinBlock(nn.Module):
         if not isinstance(shift, int) or shift:
             x_BHWC = rolled(x_BHWC, -shift)
             mask = shift_mask(rows, columns, self.window, shift, x_BHWC.device)
-        x_BHWC = unpartition(self.attention(partition(x_BHWC, self.window), mask), self.window, rows, columns)
+        mixed_BWLC = self.attention(partition(x_BHWC, self.window), mask, bias_hLL)
+        x_BHWC = unpartition(mixed_BWLC, self.window, rows, columns)
         if mask is not None:
             x_BHWC = rolled(x_BHWC, shift)
         return x_BHWC[:, :height, :width]
@@ -320,12 +334,14 @@ class Stage(nn.Module):
         self.merge = PatchMerging(config.dims[stage - 1], eps) if stage else nn.Identity()
         self.blocks = nn.ModuleList(SwinBlock(config, stage, index, rate) for index, rate in enumerate(drop_paths))
 
-    def forward(self, x_BHWC: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
-        """One map to the next; ``run`` calls a block."""
-        x_BHWC = self.merge(x_BHWC)
+    def forward(
+        self, parts: Sequence[Tensor], run: Callable[[nn.Module, Sequence[Tensor]], list[Tensor]]
+    ) -> list[Tensor]:
+        """Maps ``(B, H, W, C)``, pieces of a batch, to the next; ``run`` calls a block."""
+        parts = [self.merge(part) for part in parts]
         for block in self.blocks:
-            x_BHWC = run(block, x_BHWC)
-        return x_BHWC
+            parts = run(block, parts)
+        return parts
 
 
 @dataclass(frozen=True)
@@ -414,18 +430,15 @@ class Swin(Encoder):
         widest = tokens * round(self.config.embed_dim * self.config.mlp_ratio)
         images = pieces(x, widest)
         covers = [None] * len(images) if hidden is None else hidden.split([len(part) for part in images])
-        parts = [self._levels_together(*piece, wanted) for piece in zip(images, covers, strict=True)]
-        return {level: joined([part[level] for part in parts]) for level in wanted}
-
-    def _levels_together(self, image_BCHW: Tensor, hidden: Hidden | None, wanted: Collection[int]) -> dict[int, Tensor]:
-        x_BHWC = self.patch_embed(image_BCHW)
-        if hidden is not None:
-            x_BHWC = hidden.cover(x_BHWC)
+        embedded = (self.patch_embed(image) for image in images)
+        parts = [
+            patches if cover is None else cover.cover(patches) for patches, cover in zip(embedded, covers, strict=True)
+        ]
         maps = {}
         for index, stage in enumerate(self.stages[: max(wanted) + 1]):
-            x_BHWC = stage(x_BHWC, self._run)
+            parts = stage(parts, self._run)
             if index in wanted:
-                maps[index] = x_BHWC
+                maps[index] = joined(parts)
         return maps
 
     def _normed(self, map_NhwD: Tensor, level: int) -> Tensor:

@@ -64,7 +64,7 @@ class ViT(Encoder):
         tokens_NLD, height, width = self._tokens(x)
         maps = {}
         for index, block in enumerate(self.blocks[: max(wanted) + 1]):
-            tokens_NLD = self._run(block, tokens_NLD)
+            (tokens_NLD,) = self._run(block, [tokens_NLD])
             if index in wanted:
                 maps[index] = tokens_NLD[:, self.extra :].unflatten(1, (height, width))
         return maps
