@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from rich.table import Table
 
 import skysense
 from skysense import weights_cli
-from skysense.errors import InputError, SkySenseError
+from skysense.errors import InputError, SkySenseError, Stopped
 from skysense.pretrain.config import PretrainConfig
 from skysense.sensors import SENSORS, Unit
 from skysense.terminal import bar, console
@@ -39,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return VERBS[options.verb](options[options.verb])
+    except Stopped as stop:
+        console.print(f"[yellow]{escape(str(stop))}[/yellow]", soft_wrap=True)
+        return stop.status
     except SkySenseError as error:
         Console(stderr=True, highlight=False).print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
         return 2
@@ -128,12 +132,18 @@ def _places(options: Namespace) -> int:
 
 def _pretrain_parser() -> ArgumentParser:
     """learn from places without labels"""
-    parser = ArgumentParser(description="Pre-train on places; the same command goes on with a run that was cut off.")
+    parser = ArgumentParser(
+        description="Pre-train on places; the same command goes on with a run that was cut off. "
+        "On several GPUs or machines: torchrun --nproc-per-node 8 --no-python skysense pretrain ..."
+    )
     parser.add_argument("--config", action="config", help="a YAML file with any of these settings")
     parser.add_argument("data", type=Path, help="a folder of places")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--split", type=Literal["train", "all"], default="train", help="which places to learn from")
     parser.add_argument("--device", type=str, default=None, help="cpu, cuda, cuda:1; a GPU if there is one")
+    parser.add_argument(
+        "--accept_changes", type=bool, default=False, help="go on with a run of other settings or other places"
+    )
     parser.add_class_arguments(PretrainConfig)
     return parser
 
@@ -149,12 +159,14 @@ def _pretrain(options: Namespace) -> int:
             raise InputError("no place is marked for training", file=options.data, fix="Use --split all")
         places = chosen
     config = _config(options)
+    console.quiet = os.environ.get("RANK", "0") != "0"  # of several processes the first speaks
     with bar("pre-training") as progress:
         outcome = pretrain(
             config,
             places,
             options.out,
             device=options.device,
+            accept_changes=options.accept_changes,
             on_step=lambda step, values: progress(step + 1, config.steps, f"loss {values['loss']:.2f}"),
         )
     for note in outcome.notes:

@@ -37,6 +37,19 @@ class ConfigError(SkySenseError):
     """A configuration that contradicts itself or names something unknown."""
 
 
+class Stopped(SkySenseError):
+    """A signal asked for the end; what was done is saved.
+
+    Args:
+        what: where it stopped.
+        status: exit status for the shell, 128 and the number of the signal.
+    """
+
+    def __init__(self, what: str, status: int) -> None:
+        self.status = status
+        super().__init__(what)
+
+
 class MissingExtra(SkySenseError):
     """An optional part is not installed."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import abc
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from threading import Event, Lock
 from typing import Generic, TypeVar
@@ -201,7 +202,7 @@ class Stream(Generic[Drawn, Prepared]):
             self.left_out[index] = str(error)
             return []
 
-    def run(self, start: int, stop: int) -> Iterator[tuple[int, Prepared | None]]:
+    def run(self, start: int, stop: int) -> abc.Generator[tuple[int, Prepared | None], None, None]:
         """Steps ``start`` .. ``stop - 1`` with their `batch`; the next one is prepared while this one is used.
 
         Whoever stops early, by closing the iterator or by an error, waits for no more than the samples being read.

@@ -1,7 +1,8 @@
 """From places to what one step needs: global and local views side by side, and who corresponds to whom.
 
-Rows of the global batch: the first view of every place, then the second view of every place. Row i of the student is
-compared with row ``other(i)`` of the teacher: the other view of the same place.
+Rows of the global batch: both views of the first place, both of the second, ...: the batch of several ranks is theirs
+one after the other. Row i of the student is compared with row ``other(i)`` of the teacher: the other view of the same
+place.
 
 Letters: B places, P pairs, S cells, T time, h w cells of a view.
 """
@@ -43,7 +44,7 @@ class ViewBatch:
 
     Attributes:
         globals: 2B rows.
-        locals: local crops, crop-major, or None.
+        locals: local crops, all of a place side by side, or None.
         student_cells, teacher_cells: ``(2B, S)`` index of common cells in either map, in random order.
         common: ``(2B, S)`` bool, entries that exist.
         global_pairs, local_pairs: per modality; local crops pair with both global views.
@@ -64,7 +65,12 @@ class ViewBatch:
 
     def other(self) -> Tensor:
         """``(2B,)`` the teacher's row for each row of the student."""
-        return (torch.arange(2 * self.places, device=self.common.device) + self.places) % (2 * self.places)
+        return torch.arange(2 * self.places, device=self.common.device) ^ 1
+
+    def pairs_of(self, key: Modality) -> FramePairs:
+        """Pairs of frames of the global views; none of a modality that both views do not have."""
+        nothing = torch.zeros(0, dtype=torch.int64, device=self.common.device)
+        return self.global_pairs.get(key, FramePairs(nothing, nothing, nothing, nothing))
 
     def to(self, device: torch.device | str) -> ViewBatch:
         """Move everything and apply the colour augmentation there."""
@@ -124,17 +130,16 @@ def make_batch(
 
 def assemble(drawn: Sequence[Drawn], config: ViewConfig, objective: ObjectiveConfig | None = None) -> ViewBatch:
     """Cut the views of some places, at least one, and work out the correspondences; arguments as in `make_batch`."""
-    samples, rngs = [one.sample for one in drawn], [one.rng for one in drawn]
-    views = list(zip(*(one.views for one in drawn), strict=True))  # view-major, as the rows of the batches are
-    rows = [(sample, view) for one in views[:2] for sample, view in zip(samples, one, strict=True)]
-    local_rows = [(sample, view) for one in views[2:] for sample, view in zip(samples, one, strict=True)]
-    count = len(samples)
-    cells = [common_cells(rows[i][1], rows[(i + count) % (2 * count)][1]) for i in range(2 * count)]
-    orders = [rng.permutation(len(cells[i][0])) for i, rng in enumerate(rngs)]  # both directions share one order
-    both = [(i, (i + count) % (2 * count)) for i in range(2 * count)]
-    locally = [(i, i % count + half) for i in range(len(local_rows)) for half in (0, count)]
-    student, common = _pad_cells([cells[i][0][orders[i % count]] for i in range(2 * count)])
-    teacher, _ = _pad_cells([cells[i][1][orders[i % count]] for i in range(2 * count)])
+    rngs = [one.rng for one in drawn]
+    rows = [(one.sample, view) for one in drawn for view in one.views[:2]]
+    local_rows = [(one.sample, view) for one in drawn for view in one.views[2:]]
+    cells = [common_cells(rows[i][1], rows[i ^ 1][1]) for i in range(len(rows))]
+    orders = [rng.permutation(len(cells[2 * i][0])) for i, rng in enumerate(rngs)]  # both directions share one order
+    both = [(i, i ^ 1) for i in range(len(rows))]
+    crops = len(local_rows) // len(drawn)
+    locally = [(i, i // crops * 2 + view) for i in range(len(local_rows)) for view in range(2)]
+    student, common = _pad_cells([cells[i][0][orders[i // 2]] for i in range(len(rows))])
+    teacher, _ = _pad_cells([cells[i][1][orders[i // 2]] for i in range(len(rows))])
     return ViewBatch(
         globals=collate([cut(*row) for row in rows]),
         locals=collate([cut(*row) for row in local_rows]) if local_rows else None,
@@ -144,7 +149,7 @@ def assemble(drawn: Sequence[Drawn], config: ViewConfig, objective: ObjectiveCon
         global_pairs=_frame_pairs(rows, rows, both, config.pair_days),
         local_pairs=_frame_pairs(local_rows, rows, locally, config.pair_days),
         looks=[[view.look for _, view in rows], [view.look for _, view in local_rows]],
-        places=count,
+        places=len(drawn),
         hidden=_hidden_cells(rngs, config.global_cells, objective) if objective and objective.masked else None,
     )
 
@@ -153,7 +158,8 @@ def _hidden_cells(rngs: Sequence[Generator], size: int, config: ObjectiveConfig)
     """``(2B, h, w)`` bool; the last that is drawn, so that all else is the same with and without it."""
     count = max(1, round(config.masked_share * size**2))
     hidden = np.zeros((2 * len(rngs), size**2), bool)
-    for row, rng in enumerate([*rngs, *rngs]):
+    for row in range(len(hidden)):
+        rng = rngs[row // 2]
         if rng.random() < config.masked_views:
             hidden[row, rng.choice(size**2, count, replace=False)] = True
     return torch.from_numpy(hidden).view(-1, size, size)

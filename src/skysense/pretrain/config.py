@@ -7,6 +7,7 @@ section 8 is taken and said so.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from skysense.errors import ConfigError
 from skysense.geo import WINDOW_CELLS, region_rule
@@ -198,6 +199,23 @@ class OptimiserConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ParallelConfig:
+    """How the work of a step is spread, and what is kept of it. The result is the same to rounding.
+
+    Attributes:
+        strategy: of several ranks: ``ddp`` keeps all weights on each, ``fsdp`` shards weights, gradients, the
+            optimiser's state and the teacher.
+        checkpointing: what blocks keep for the backward pass: everything, their products and attentions, or only what
+            goes in; the rest is computed again.
+        compile: compile each block (`torch.compile`); the first steps take minutes then.
+    """
+
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    checkpointing: Literal["none", "selective", "full"] = "none"
+    compile: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
     """One pre-training run.
 
@@ -205,8 +223,12 @@ class PretrainConfig:
         preset: model preset, see `skysense.model.config.PRESETS`.
         seed: of initialisation, order of data and views.
         steps: optimiser steps.
-        batch_size: places per step.
+        batch_size: places per step, of all ranks together.
         views, objective, optimiser: see there.
+        precision: of encoders, fusion and heads; ``bfloat16`` keeps weights, terms and Sinkhorn-Knopp in float32.
+        workers: threads that read the places of a step; more than one pays where large images are decoded.
+        parallel: how the work is spread over ranks; it may change when a run goes on.
+        most_skipped: steps in a row whose loss or gradient is not finite, before the run stops. Such a step is skipped.
         checkpoint_every: steps between checkpoints.
         keep: checkpoints kept.
         watch_every: steps between looks at collapse.
@@ -216,13 +238,18 @@ class PretrainConfig:
     seed: int = 0
     steps: int = 1000
     batch_size: int = 16
+    precision: Literal["float32", "bfloat16"] = "float32"
     views: ViewConfig = field(default_factory=ViewConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    workers: int = 1
+    most_skipped: int = 10
     checkpoint_every: int = 100
     keep: int = 2
     watch_every: int = 20
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch_size, self.checkpoint_every, self.keep, self.watch_every) < 1:
-            raise ConfigError("steps, batch_size, checkpoint_every, keep and watch_every must be at least 1")
+        for name in ("steps", "batch_size", "workers", "most_skipped", "checkpoint_every", "keep", "watch_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)} must be at least 1")

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skysense.model.linear import Linear
+from skysense.train.ranks import ALONE, Ranks
 
 
 class DinoHead(nn.Module):
@@ -37,14 +38,17 @@ class DinoHead(nn.Module):
                 nn.init.zeros_(layer.bias)
         nn.init.normal_(self.last_layer)
 
-    def forward(self, features_ND: Tensor) -> Tensor:
-        """``(N, dim)`` features to ``(N, bottleneck)`` unit vectors; `weight` turns these into logits."""
-        return F.normalize(self.mlp(features_ND), dim=-1)
+    def forward(self, features_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """``(N, dim)`` features to unit vectors, and the prototypes whose products with these are the logits.
 
-    @property
-    def weight(self) -> Tensor:
-        """``(prototypes, bottleneck)`` unit rows."""
-        return F.normalize(self.last_layer, dim=-1)
+        Both come out of one call, since where parameters are sharded they are whole only in it.
+
+        Returns:
+            ``(N, bottleneck)`` and ``(prototypes, bottleneck)``, unit rows, in float32 at least.
+        """
+        vectors_NE = self.mlp(features_ND)
+        wide = torch.promote_types(vectors_NE.dtype, torch.float32)
+        return F.normalize(vectors_NE.to(wide), dim=-1), F.normalize(self.last_layer.to(wide), dim=-1)
 
 
 class TeacherMemory(nn.Module):
@@ -63,15 +67,17 @@ class TeacherMemory(nn.Module):
         self.register_buffer("vectors_ME", torch.zeros(rows, bottleneck))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
-    def known(self) -> Tensor:
-        """``(m, bottleneck)``, m up to M, in no particular order."""
-        return self.vectors_ME[: int(self.seen)].clone()
+    def known(self, ranks: Ranks = ALONE) -> Tensor:
+        """``(m, bottleneck)``, m up to M, in no particular order; of several ranks each gets its share."""
+        return self.vectors_ME[: int(self.seen)][ranks.rank :: ranks.size].clone()
 
     @torch.no_grad()
-    def add(self, vectors_RE: Tensor) -> None:
-        """Take in vectors ``(R, bottleneck)``; of more than M the first M."""
-        new = vectors_RE[: len(self.vectors_ME)].to(self.vectors_ME.dtype)
+    def add(self, vectors_RE: Tensor, ranks: Ranks = ALONE) -> None:
+        """Take in vectors ``(R, bottleneck)`` of every rank; of more than M / ranks of one the first so many."""
+        if not len(self.vectors_ME):
+            return
+        new = ranks.gather(vectors_RE[: -(-len(self.vectors_ME) // ranks.size)])[: len(self.vectors_ME)]
         if len(new):
             where = (self.seen + torch.arange(len(new), device=new.device)) % len(self.vectors_ME)
-            self.vectors_ME[where] = new
+            self.vectors_ME[where] = new.to(self.vectors_ME.dtype)
             self.seen += len(new)

@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from skysense.data.joined import Corpus
 from skysense.data.loader import Memory, Stream
-from skysense.errors import ConfigError, InputError, SkySenseError
+from skysense.errors import ConfigError, InputError, Stopped
 from skysense.files import make_folder, plain, write_json
 from skysense.geo import RegionTable, region_rule
-from skysense.model.assembly import SkySense
-from skysense.model.config import preset
 from skysense.model.loading import MODEL_FILE
-from skysense.model.weights import save_model
+from skysense.model.weights import save_state
 from skysense.observation import Sample
+from skysense.pretrain.agree import even_out
 from skysense.pretrain.batch import Drawn, ViewBatch, assemble, draw
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.journal import Journal
-from skysense.pretrain.objective import Branch, Objective, StepTerms
-from skysense.pretrain.prototypes import update_prototypes
-from skysense.train.checkpoints import Checkpoints
-from skysense.train.optimiser import adamw, follow
-from skysense.train.schedules import cosine, linear_then_flat, warmup_cosine
+from skysense.pretrain.run import Run
+from skysense.train.checkpoints import Checkpoint, Checkpoints
+from skysense.train.parallel import whole_state
+from skysense.train.ranks import Ranks, open_ranks
+from skysense.train.stopping import StopSignals
 
 MEMORY_BYTES = 2 << 30
-"""Pixels kept decoded between epochs."""
+"""Pixels kept decoded between epochs, in each process."""
+
+FREE = ("parallel", "workers", "most_skipped", "checkpoint_every", "keep", "watch_every")
+"""Settings that do not change what is learned: they may change when a run goes on."""
 
 
 @dataclass
@@ -63,156 +62,129 @@ def pretrain(
     places: Corpus,
     out: str | Path,
     *,
-    device: torch.device | str | None = None,
+    device: str | None = None,
+    accept_changes: bool = False,
     on_step: Callable[[int, dict[str, float]], None] | None = None,
 ) -> Outcome:
-    """Pre-train a model on places, or go on with a run that was cut off.
+    """Pre-train a model on places, or go on with a run that was cut off; alone, or as one of the ranks of ``torchrun``.
 
     Everything random is a function of (seed, epoch, place) or (seed, step), so that a resumed run repeats what the
-    uninterrupted one does, bit for bit on the same machine.
+    uninterrupted one does, bit for bit on the same machine and as many ranks. The ranks may be others than before: the
+    first step is then the same to rounding.
 
     Args:
         config: every number of the run.
         places: what to learn from, one folder or several joined; labels are not read.
-        out: folder of the run: checkpoints, ``log.jsonl``, TensorBoard events, and at the end ``model.safetensors``.
-        device: a GPU if there is one by default.
-        on_step: called after each step with the step and its values, for a progress bar.
+        out: folder of the run, seen by all ranks: checkpoints, ``log.jsonl``, TensorBoard events, and at the end
+            ``model.safetensors``.
+        device: of every rank; a GPU if there is one by default.
+        accept_changes: go on with a run of another configuration or other places.
+        on_step: called by the first rank after each step with the step and its values, for a progress bar.
 
     Raises:
         InputError: no place, or none that can be read.
-        ConfigError: ``out`` holds a run with another configuration or other places.
+        ConfigError: ``out`` holds a run with another configuration or other places; places cannot be divided among the
+            ranks.
         OutputError: ``out`` cannot be written to; earlier checkpoints stay.
-        SkySenseError: the loss is not finite.
+        SkySenseError: too many steps in a row were not finite.
+        Stopped: by a signal; a checkpoint was saved.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    out = make_folder(out)
-    regions = region_table(config, places)
-    run = Run(config, regions, device)
-    checkpoints = Checkpoints(out / "checkpoints", config.keep)
-    state, notes = checkpoints.latest()
-    about = {
-        "config": plain(dataclasses.asdict(config)),
-        "places": fingerprint(place.name for place in places),
-        "regions": fingerprint(str(cell) for cell in regions.cells),
-    }
-    if state is not None:
-        refuse_other_run(state["about"], about, out)
-        run.restore(state)
-    start = run.step
-    write_json(out / "run.json", about)
-    notes += [f"no geo-context: {reason}" for reason in _without_context(config, places)]
-    stream = open_stream(config, places, regions)
-    with Journal(out, start) as journal:
-        notes += [journal.note] if journal.note else []
-        for step, views in stream.run(start, config.steps):
+    with open_ranks(device) as ranks, ExitStack() as stack:
+        out = make_folder(out)
+        regions = region_table(config, places)
+        about = {
+            "config": plain(dataclasses.asdict(config)),
+            "places": fingerprint(place.name for place in places),
+            "regions": fingerprint(str(cell) for cell in regions.cells),
+        }
+        checkpoints = Checkpoints(out / "checkpoints", config.keep, ranks)
+        found, notes = checkpoints.newest()
+        run = Run(config, regions, ranks)
+        if found is not None:
+            if not accept_changes:
+                refuse_other_run(found.about["run"], about, out)
+            _restore(run, found)
+        start = run.step
+        notes += [f"no geo-context: {reason}" for reason in _without_context(config, places)]
+        stream = open_stream(config, places, regions, rank=ranks.rank, ranks=ranks.size, workers=config.workers)
+        journal = stack.enter_context(Journal(out, start)) if ranks.first else None
+        if journal is not None:
+            write_json(out / "run.json", about)
+            notes += [journal.note] if journal.note else []
+        signals = stack.enter_context(StopSignals())
+        for step, views, waited in _views_by_step(stream, run, start):
             began = time.perf_counter()
-            values = run.advance(stream.stand_in(step) if views is None else views)
-            values["seconds"] = time.perf_counter() - began
-            journal.write(step, values)
-            if on_step is not None:
-                on_step(step, values)
-            if run.step % config.checkpoint_every == 0 or run.step == config.steps:
-                checkpoints.save(run.step, run.state() | {"about": about})
-    model = out / MODEL_FILE
-    save_model(model, run.teacher.model)
-    skipped = {failure.place: failure.message for failure in places.failures}
-    skipped |= {places[index].name: reason for index, reason in (stream.left_out | stream.failed).items()}
-    return Outcome(model, run.step, start, skipped, notes)
+            values = run.advance(views)
+            values |= {"seconds": time.perf_counter() - began, "waited": waited}
+            if journal is not None:
+                journal.write(step, values)
+                if on_step is not None:
+                    on_step(step, values)
+            signal = max(ranks.counts(signals.received))
+            stopping = signal > 0 and run.step < config.steps
+            if stopping or run.step % config.checkpoint_every == 0 or run.step == config.steps:
+                checkpoints.save(run.step, run.tensors(), {"numbers": run.numbers(), "run": about})
+            if stopping:
+                checkpoints.wait()
+                raise Stopped(
+                    f"stopped by a signal; {run.step} of {config.steps} steps are saved, and the same command goes on "
+                    "from there",
+                    128 + signal,
+                )
+        checkpoints.wait()
+        model = out / MODEL_FILE
+        _save_model(model, run)
+        skipped = {failure.place: failure.message for failure in places.failures}
+        for unused in ranks.all_say(stream.left_out | stream.failed):
+            skipped |= {places[index].name: reason for index, reason in sorted(unused.items())}
+        return Outcome(model, run.step, start, skipped, notes)
 
 
-class Run:
-    """All that changes while learning: student, teacher, objective, optimiser, step.
+def _restore(run: Run, checkpoint: Checkpoint) -> None:
+    checkpoint.read(run.expect(checkpoint.tensors))
+    run.restore(checkpoint.about["numbers"])
+
+
+def _save_model(path: Path, run: Run) -> None:
+    """The teacher's weights, gathered on the first rank and written by it."""
+    model = run.teacher.model
+    state = whole_state(model, run.ranks)
+    if run.ranks.first:
+        save_state(path, state, model.dimensions(), model.pieces, model.card)
+    run.ranks.wait()
+
+
+def _views_by_step(stream: Stream[Drawn, ViewBatch], run: Run, start: int) -> Iterator[tuple[int, ViewBatch, float]]:
+    """Steps to make, this rank's views for them, and the seconds that they were waited for."""
+    sensors = {key: run.student.model.sensor_of(key) for key in run.student.model.modalities}
+    fitted = partial(even_out, config=run.config, sensors=sensors, ranks=run.ranks)
+    with closing(stream.run(start, run.config.steps)) as batches:
+        began = time.perf_counter()
+        for step, batch in batches:
+            views = fitted(batch)
+            if views is None:  # no place of any rank can be used
+                views = fitted(_stand_in(stream, step, run.ranks))
+            assert views is not None
+            yield step, views, time.perf_counter() - began
+            began = time.perf_counter()
+
+
+def _stand_in(stream: Stream[Drawn, ViewBatch], step: int, ranks: Ranks) -> ViewBatch | None:
+    """Another place for a step, on the first rank.
 
     Raises:
-        ConfigError: a table of regions by another rule than that of the configuration.
+        InputError: there is none; on all ranks.
     """
-
-    def __init__(self, config: PretrainConfig, regions: RegionTable, device: torch.device) -> None:
-        self.config, self.device, self.step = config, device, 0
-        if regions.cells and regions.rule is not region_rule(config.objective.region_rule):
-            raise ConfigError(f"the table of regions does not follow the rule {config.objective.region_rule!r}")
-        torch.manual_seed(config.seed)
-        dimensions = preset(config.preset)
-        geo = dataclasses.replace(dimensions.geo_context, region_rule=config.objective.region_rule)
-        model = SkySense(dataclasses.replace(dimensions, geo_context=geo), regions=regions.cells)
-        self.student = Branch(model, config.objective).to(device)
-        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
-        self.objective = Objective(self.student, config.objective).to(device)
-        self.learning: Sequence[nn.Module] = (self.student, self.objective)
-        self.optimiser = adamw(self.learning, weight_decay=config.optimiser.weight_decay, betas=config.optimiser.betas)
-
-    def advance(self, views: ViewBatch) -> dict[str, float]:
-        """One step; returns what to log.
-
-        Raises:
-            SkySenseError: the loss is not finite.
-        """
-        config, progress = self.config, self.step / self.config.steps
-        settings, numbers = config.optimiser, config.objective
-        torch.manual_seed(config.seed * 1_000_003 + self.step)  # drop-path is the only user
-        views = views.to(self.device)
-        rate = warmup_cosine(
-            settings.learning_rate, settings.final_learning_rate, (self.step + 1) / config.steps, settings.warmup
-        )
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        result, seen = self.objective(
-            views,
-            self.student,
-            self.teacher,
-            teacher_temperature=linear_then_flat(
-                numbers.teacher_temperature_start, numbers.teacher_temperature, progress, numbers.teacher_warmup
-            ),
-            watch=self.step % config.watch_every == 0,
-        )
-        if not bool(result.loss.isfinite()):
-            raise SkySenseError(
-                f"the loss of step {self.step} is not finite (places {', '.join(sorted(set(views.globals.names)))}). "
-                "Lower optimiser.learning_rate, or check these places"
-            )
-        self.optimiser.zero_grad(set_to_none=True)
-        result.loss.backward()
-        if progress < settings.freeze_last_layer:
-            for head in self.student.heads.values():
-                head.last_layer.grad = None
-        norm = nn.utils.clip_grad_norm_([p for module in self.learning for p in module.parameters()], settings.clip)
-        self.optimiser.step()
-        values = self._values(result) | {"learning_rate": rate, "gradient_norm": float(norm)}
-        if self.student.model.geo is not None and self.objective.prototype_use is not None:
-            values |= update_prototypes(
-                self.student.model.geo,
-                self.objective.prototype_use,
-                seen.fused_BDhw.detach(),
-                seen.occupied_Bhw,
-                views.globals.region_B,
-                momentum=numbers.geo_momentum,
-                eps=numbers.sinkhorn_eps,
-                iterations=numbers.sinkhorn_iterations,
-                dead=numbers.geo_dead,
-            )
-        follow(self.teacher, self.student, cosine(settings.teacher_momentum, 1.0, progress))
-        self.step += 1
-        return values
-
-    def _values(self, result: StepTerms) -> dict[str, float]:
-        terms = {key: float(value) for key, value in result.terms.items()}
-        return {"loss": float(result.loss.detach())} | terms | result.watch
-
-    def state(self) -> dict[str, Any]:
-        """Everything needed to go on: tensors and plain values."""
-        return {
-            "step": self.step,
-            "student": self.student.state_dict(),
-            "teacher": self.teacher.state_dict(),
-            "objective": self.objective.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a `state`."""
-        self.step = int(state["step"])
-        for name in ("student", "teacher", "objective", "optimiser"):
-            getattr(self, name).load_state_dict(state[name])
+    batch, reason = None, ""
+    if ranks.first:
+        try:
+            batch = stream.stand_in(step)
+        except InputError as error:
+            reason = str(error)
+    reason = ranks.tell(reason)
+    if reason:
+        raise InputError(reason)
+    return batch
 
 
 def region_table(config: PretrainConfig, places: Corpus) -> RegionTable:
@@ -261,7 +233,7 @@ def fingerprint(names: Iterable[str]) -> str:
 
 
 def refuse_other_run(found: dict[str, Any], wanted: dict[str, Any], out: Path) -> None:
-    """Refuse to go on with a run of another configuration.
+    """Refuse to go on with a run of another configuration; `FREE` settings may differ.
 
     Raises:
         ConfigError: names every key that differs.
@@ -274,11 +246,19 @@ def refuse_other_run(found: dict[str, Any], wanted: dict[str, Any], out: Path) -
         return items
 
     old, new = flat(found), flat(wanted)
-    changed = [f"{key}: {old.get(key)} -> {new.get(key)}" for key in sorted(old | new) if old.get(key) != new.get(key)]
+    changed = [
+        f"{key}: {old.get(key)} -> {new.get(key)}"
+        for key in sorted(old | new)
+        if old.get(key) != new.get(key) and not key.startswith(_FREE)
+    ]
     if changed:
         raise ConfigError(
-            f"{out} holds a run with other settings ({'; '.join(changed)}). Choose another folder, or the same settings"
+            f"{out} holds a run with other settings ({'; '.join(changed)}). Choose another folder, or these settings; "
+            "to go on nevertheless: --accept_changes true"
         )
+
+
+_FREE = tuple(f"config.{key}" for key in FREE)
 
 
 def _without_context(config: PretrainConfig, places: Corpus) -> list[str]:

@@ -9,6 +9,7 @@ Letters: N frames, D features, P pairs, S cells, K prototypes, B places.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -25,6 +26,7 @@ from skysense.pretrain.config import ObjectiveConfig
 from skysense.pretrain.heads import DinoHead, TeacherMemory
 from skysense.pretrain.prototypes import PrototypeUse, share_of_entropy
 from skysense.sensors import MODALITIES, Modality
+from skysense.train.ranks import ALONE, Ranks
 
 FUSED = "fused"
 GRANULARITIES = ("pixel", "object", "image")
@@ -42,12 +44,6 @@ class Branch(nn.Module):
         bottleneck = config.head_bottleneck or max(32, width // 4)
         prototypes = config.head_prototypes or 4 * width
         self.heads = nn.ModuleDict({key: DinoHead(dim, hidden, bottleneck, prototypes) for key, dim in dims.items()})
-
-    def head(self, source: str) -> DinoHead:
-        """The head of a source."""
-        head = self.heads[source]
-        assert isinstance(head, DinoHead)
-        return head
 
 
 @dataclass
@@ -73,20 +69,38 @@ class Source:
 
 @dataclass(frozen=True)
 class Sides:
-    """Who is compared in a step, at which temperature of the teacher; looks at collapse go into ``looks`` if wanted."""
+    """Who is compared in a step, at which temperature of the teacher.
+
+    Attributes:
+        goals: the teacher's vectors of each memory are put in here.
+        looks: looks at collapse, if wanted, likewise.
+    """
 
     student: Branch
     teacher: Branch
     temperature: float
+    goals: dict[str, Tensor]
     looks: dict[str, float] | None
 
 
 @dataclass
 class StepTerms:
-    """What a step yields: the loss, its terms, and looks at collapse."""
+    """What a step yields.
+
+    Attributes:
+        loss: this rank's part; the sum over the ranks is the loss.
+        terms: of all ranks together, not weighted, without gradient.
+        fused_BDhw: the student's fused features of the global views, without gradient.
+        occupied_Bhw: bool, cells that have one.
+        goals: the teacher's vectors of this rank, for `Objective.remember`.
+        watch: looks at collapse, of all ranks but for `collapse`, which knows this one's cells only.
+    """
 
     loss: Tensor
     terms: dict[str, Tensor]
+    fused_BDhw: Tensor
+    occupied_Bhw: Tensor
+    goals: dict[str, Tensor]
     watch: dict[str, float] = field(default_factory=dict)
 
 
@@ -94,10 +108,17 @@ class Objective(nn.Module):
     """What a run keeps beside the two branches.
 
     Projections and temperature of the alignment, the teacher's memories, how much prototypes are used, the mask token.
+
+    Args:
+        branch: the student.
+        config: of the terms.
+        ranks: which have the places of a step among them.
+        mixed: whether encoders, fusion and heads run in bfloat16; terms and Sinkhorn-Knopp never do.
     """
 
-    def __init__(self, branch: Branch, config: ObjectiveConfig) -> None:
+    def __init__(self, branch: Branch, config: ObjectiveConfig, ranks: Ranks = ALONE, *, mixed: bool = False) -> None:
         super().__init__()
+        self.ranks, self.mixed = ranks, mixed
         self.config = config
         width = branch.model.config.aligned_dim
         modalities = branch.model.config.modalities
@@ -106,12 +127,12 @@ class Objective(nn.Module):
         )
         self.memories = nn.ModuleDict(
             {
-                f"{source}_{granularity}": TeacherMemory(config.memory_rows, branch.head(source).last_layer.shape[1])
+                f"{source}_{granularity}": TeacherMemory(config.memory_rows, _bottleneck(branch, source))
                 for source in branch.heads
                 for granularity in GRANULARITIES
             }
         )
-        self.log_scale = nn.Parameter(-torch.log(torch.tensor(config.alignment_temperature)))
+        self.log_scale = nn.Parameter(-torch.log(torch.tensor([config.alignment_temperature])))
         geo = branch.model.geo
         self.prototype_use = None if geo is None else PrototypeUse(*geo.prototypes.shape[:2])
         self.mask_token: nn.Parameter | None = None
@@ -119,58 +140,83 @@ class Objective(nn.Module):
             # As large as the embedding of a patch, which ends with a norm: the keys of tokens of zeros have no
             # direction, and their gradient would have no bound.
             self.mask_token = nn.Parameter(torch.randn(branch.model.config.hr.embed_dim))
-            self.memories["hr_masked"] = TeacherMemory(config.memory_rows, branch.head("hr").last_layer.shape[1])
+            self.memories["hr_masked"] = TeacherMemory(config.memory_rows, _bottleneck(branch, "hr"))
 
     def forward(
         self, views: ViewBatch, student: Branch, teacher: Branch, *, teacher_temperature: float, watch: bool = False
-    ) -> tuple[StepTerms, Features]:
+    ) -> StepTerms:
         """Loss of one step.
 
         Args:
-            views: from `make_batch`, on the device.
+            views: from `make_batch`, on the device; of several ranks all hold frames of the same modalities.
             student: learns.
             teacher: its moving average; runs without autograd.
             teacher_temperature: of this step.
             watch: also look at collapse.
-
-        Returns:
-            The terms, and the student's features of the global views (for the prototypes).
         """
-        with torch.no_grad():
-            target = teacher.model(views.globals)
         hidden = None
         if self.mask_token is not None:
             if views.hidden is None:
                 raise ConfigError("the views hide nothing; make them with the configuration of the objective")
             hidden = Hidden(views.hidden, self.mask_token)
-        seen = student.model(views.globals, hidden=hidden)
-        local = None if views.locals is None else student.model(views.locals)
-        parts: dict[str, Tensor] = {}
-        looks: dict[str, float] = {}
-        sides = Sides(student, teacher, teacher_temperature, looks if watch else None)
+        with self._precision():
+            with torch.no_grad():
+                target = teacher.model(views.globals)
+            seen = student.model(views.globals, hidden=hidden)
+            local = None if views.locals is None else student.model(views.locals)
+        if self.mixed:
+            target, seen, local = target.wide(), seen.wide(), None if local is None else local.wide()
+        sides = Sides(student, teacher, teacher_temperature, {}, {} if watch else None)
         pooled = {key: terms.pool(frames.values_NDhw, frames.valid_Nhw) for key, frames in seen.frames.items()}
+        parts: dict[str, Tensor] = {}
         for name, source in sources(views, seen, target, local, pooled).items():
             for granularity, value in self._source_terms(name, source, views, sides).items():
                 parts[f"{granularity}/{name}"] = value
         if hidden is not None:
             parts["masked/hr"] = self._masked_term(hidden, seen, target, sides)
         parts |= self._alignment_terms(views, seen, pooled)
-        weights = {
-            "pixel": self.config.pixel,
-            "object": self.config.object,
-            "image": self.config.image,
-            "masked": self.config.masked,
-        }
-        loss = torch.stack(
-            [
-                value
-                * (self.config.beta if key.startswith("align") else self.config.alpha * weights[key.split("/")[0]])
-                for key, value in parts.items()
-            ]
-        ).sum()
+        values = torch.stack(list(parts.values()))
+        loss = (values * values.new_tensor([self._weight(name) for name in parts])).sum()
+        totals = self.ranks.total(values.detach())
+        looks = sides.looks or {}
         if watch:
             looks |= collapse(target)
-        return StepTerms(loss, {key: value.detach() for key, value in parts.items()}, looks), seen
+        return StepTerms(
+            loss,
+            dict(zip(parts, totals, strict=True)),
+            seen.fused_BDhw.detach(),
+            seen.occupied_Bhw,
+            sides.goals,
+            looks,
+        )
+
+    def remember(self, goals: Mapping[str, Tensor]) -> None:
+        """Put the teacher's vectors of a step that counts into the memories."""
+        for name, vectors in goals.items():
+            self._memory(name).add(vectors, self.ranks)
+
+    def loss_of(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The loss that terms make, weighted."""
+        return torch.stack([value * self._weight(name) for name, value in values.items()]).sum()
+
+    def _weight(self, name: str) -> float:
+        config, granularity = self.config, name.partition("/")[0]
+        weights = {
+            "align": config.beta,
+            "pixel": config.alpha * config.pixel,
+            "object": config.alpha * config.object,
+            "image": config.alpha * config.image,
+            "masked": config.alpha * config.masked,
+        }
+        return weights[granularity]
+
+    def _memory(self, name: str) -> TeacherMemory:
+        memory = self.memories[name]
+        assert isinstance(memory, TeacherMemory)
+        return memory
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.mixed)
 
     def _source_terms(self, name: str, source: Source, views: ViewBatch, sides: Sides) -> dict[str, Tensor]:
         """Pixel, object and image terms of one source."""
@@ -189,9 +235,9 @@ class Objective(nn.Module):
                 )
                 students["object"] = terms.object_centres(ours, assignment)[exists]
                 teachers["object"] = terms.object_centres(theirs, assignment)[exists]
-                if sides.looks is not None and exists.any():
-                    hard = assignment.argmax(2)[mask].bincount(minlength=assignment.shape[2]).float()
-                    sides.looks[f"cluster_entropy/{name}"] = share_of_entropy(hard)
+                if sides.looks is not None:
+                    hard = assignment.argmax(2)[mask].bincount(minlength=config.object_clusters)
+                    sides.looks.update(self._use(f"cluster_entropy/{name}", hard))
         if config.image:
             students["image"], teachers["image"] = _image_features(source)
         return self._compared(name, students, teachers, sides) if students else {}
@@ -215,39 +261,43 @@ class Objective(nn.Module):
     ) -> dict[str, Tensor]:
         """L_CL of corresponding rows ``(R, D)`` of one source; one call of each head over the rows of all terms."""
         config = self.config
-        head, goal_head = sides.student.head(name), sides.teacher.head(name)
-        weight = head.weight
         sizes = [len(rows) for rows in students.values()]
-        vectors = head(torch.cat(list(students.values()))).split(sizes)
-        with torch.no_grad():
-            teacher_weight = goal_head.weight
-            targets = goal_head(torch.cat(list(teachers.values()))).split(sizes)
+        with self._precision():
+            vectors_RE, weight = sides.student.heads[name](torch.cat(list(students.values())))
+            with torch.no_grad():
+                targets_RE, teacher_weight = sides.teacher.heads[name](torch.cat(list(teachers.values())))
         found = {}
-        for granularity, vector, goal in zip(students, vectors, targets, strict=True):
-            memory = self.memories[f"{name}_{granularity}"]
-            assert isinstance(memory, TeacherMemory)
+        pairs = zip(students, vectors_RE.split(sizes), targets_RE.split(sizes), strict=True)
+        for granularity, vectors, goals in pairs:
+            memory = f"{name}_{granularity}"
             found[granularity] = terms.distillation(
-                vector,
-                goal,
+                vectors,
+                goals,
                 weight,
                 teacher_weight,
                 student_temperature=config.student_temperature,
                 teacher_temperature=sides.temperature,
                 iterations=config.sinkhorn_iterations,
                 rows=config.logit_rows,
-                memory_ME=memory.known(),
+                memory_ME=self._memory(memory).known(self.ranks),
+                ranks=self.ranks,
             )
-            memory.add(goal)
-            if sides.looks is not None and len(goal):
-                nearest = (goal @ teacher_weight.T).argmax(-1).bincount(minlength=len(teacher_weight)).float()
-                sides.looks[f"prototype_entropy/{name}_{granularity}"] = share_of_entropy(nearest)
+            sides.goals[memory] = goals
+            if sides.looks is not None:
+                nearest = (goals @ teacher_weight.T).argmax(-1).bincount(minlength=len(teacher_weight))
+                sides.looks.update(self._use(f"prototype_entropy/{memory}", nearest))
         return found
+
+    def _use(self, name: str, count_K: Tensor) -> dict[str, float]:
+        """Entropy of how often each of some clusters is the nearest, over all ranks; nothing if there was none."""
+        count_K = self.ranks.total(count_K).float()
+        return {name: share_of_entropy(count_K)} if bool(count_K.any()) else {}
 
     def _alignment_terms(self, views: ViewBatch, seen: Features, pooled: dict[Modality, Tensor]) -> dict[str, Tensor]:
         """Symmetric InfoNCE between the image-level features of each pair of modalities, view by view."""
         if not self.config.beta:
             return {}
-        scale = self.log_scale.clamp(max=4.6052).exp()  # ln 100, as in CLIP
+        scale = self.log_scale[0].clamp(max=4.6052).exp()  # ln 100, as in CLIP
         image, there = {}, {}
         for key, frames in seen.frames.items():
             weight = frames.valid_Nhw.flatten(1).any(1).to(frames.values_NDhw.dtype)
@@ -255,17 +305,24 @@ class Objective(nn.Module):
             count = weight.new_zeros(2 * views.places)
             total = total.index_add(0, frames.sample_N, pooled[key] * weight[:, None])
             count = count.index_add(0, frames.sample_N, weight)
-            image[key] = self.projections[key](total / count.clamp(min=1)[:, None])
-            there[key] = count > 0
+            with self._precision():
+                projected = self.projections[key](total / count.clamp(min=1)[:, None])
+            image[key], there[key] = projected.to(total.dtype), count > 0
         found = {}
         for one, two in combinations([key for key in MODALITIES if key in image], 2):
-            halves = [slice(0, views.places), slice(views.places, None)]
+            both = there[one] & there[two]
             values = [
-                terms.alignment(image[one][half], image[two][half], there[one][half] & there[two][half], scale)
-                for half in halves
+                terms.alignment(image[one][view::2], image[two][view::2], both[view::2], scale, ranks=self.ranks)
+                for view in range(2)
             ]
             found[f"align/{one}-{two}"] = torch.stack(values).mean()
         return found
+
+
+def _bottleneck(branch: Branch, source: str) -> int:
+    head = branch.heads[source]
+    assert isinstance(head, DinoHead)
+    return head.last_layer.shape[1]
 
 
 def sources(
@@ -273,8 +330,8 @@ def sources(
 ) -> dict[str, Source]:
     """Every source that both branches saw, with rows resolved to frames."""
     found: dict[str, Source] = {}
-    for key, pairs in views.global_pairs.items():
-        ours, theirs = seen.frames[key], target.frames[key]
+    for key, ours in seen.frames.items():  # the same on all ranks, with or without pairs
+        theirs, pairs = target.frames[key], views.pairs_of(key)
         source = Source(
             student=ours.values_NDhw,
             teacher=theirs.values_NDhw,
@@ -304,10 +361,10 @@ def sources(
         places=everyone,
     )
     if local is not None:
-        count = len(local.occupied_Bhw)
-        rows = torch.arange(count, device=everyone.device)
-        fused.local, fused.local_valid, fused.local_rows = local.cells_BDhw, local.occupied_Bhw, rows.repeat(2)
-        fused.local_teacher_rows = torch.cat([rows % views.places, rows % views.places + views.places])
+        rows = torch.arange(len(local.occupied_Bhw), device=everyone.device).repeat_interleave(2)
+        fused.local, fused.local_valid, fused.local_rows = local.cells_BDhw, local.occupied_Bhw, rows
+        per_place = len(local.occupied_Bhw) // views.places
+        fused.local_teacher_rows = rows // per_place * 2 + torch.arange(len(rows), device=rows.device) % 2
     return found | {FUSED: fused}
 
 
@@ -357,6 +414,8 @@ def effective_rank(features_ND: Tensor) -> float:
     """Exp of the entropy of the normalised singular values of the centred features (Roy and Vetterli, 2007)."""
     if len(features_ND) < 2:
         return 0.0
+    if not bool(features_ND.isfinite().all()):
+        return float("nan")  # the step will be skipped
     values = torch.linalg.svdvals(features_ND - features_ND.mean(0))
     share = values / values.sum().clamp(min=1e-12)
     return float(torch.exp(-torch.xlogy(share, share).sum()))

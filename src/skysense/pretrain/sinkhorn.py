@@ -1,12 +1,19 @@
 """Sinkhorn-Knopp: soft assignments that use every cluster equally.
 
-Letters: G problems side by side, N points, K clusters.
+Points may be spread over ranks: what the columns sum to is then the sum over the ranks, so that the assignment is that
+of all points together.
+
+Letters: G problems side by side, N points of this rank, K clusters.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import Tensor
+
+from skysense.train.ranks import ALONE, Ranks
 
 
 def sinkhorn(
@@ -16,6 +23,7 @@ def sinkhorn(
     iterations: int,
     points_GN: Tensor | None = None,
     clusters_GK: Tensor | None = None,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """Assign points to clusters, balanced: clusters share the points equally, each point is spent once.
 
@@ -28,7 +36,8 @@ def sinkhorn(
         eps: entropy; smaller is harder.
         iterations: number of alternations, at least 1.
         points_GN: bool, points that exist; all if None.
-        clusters_GK: bool, clusters that exist; all if None.
+        clusters_GK: bool, clusters that exist, the same on all ranks; all if None.
+        ranks: over which the points of each problem are spread.
 
     Returns:
         ``(G, N, K)`` assignment; rows of existing points sum to 1, everything else is 0.
@@ -44,11 +53,43 @@ def sinkhorn(
 
     lowest = torch.finfo(log.dtype).min / 4  # finite: a row or column without members must not become NaN
     log = where_absent(log, lowest)
-    log = where_absent(log - log.logsumexp(1, keepdim=True), lowest)
+    log = where_absent(log - _over_ranks(log.logsumexp(1), ranks)[:, None], lowest)
     plan = where_absent(log.softmax(2), 0.0)
-    share = (points.sum(1).clamp(min=1) / clusters.sum(1).clamp(min=1)).to(plan.dtype)[:, None, None]
+    count_G = ranks.total(points.sum(1))
+    share = (count_G.clamp(min=1) / clusters.sum(1).clamp(min=1)).to(plan.dtype)[:, None, None]
     least = 0.5 / shape[2]  # less than any sum of what exists
     for _ in range(iterations - 1):
-        plan *= share / plan.sum(1, keepdim=True).clamp(min=least)
+        plan *= share / ranks.total(plan.sum(1, keepdim=True)).clamp(min=least)
         plan /= plan.sum(2, keepdim=True).clamp(min=least)
     return plan
+
+
+def balance(pieces: Callable[[], Iterable[Tensor]], *, iterations: int, ranks: Ranks = ALONE) -> Tensor:
+    """What `sinkhorn` adds to the logits of each cluster: its assignment is ``(logits_NK + balance_K).softmax(1)``.
+
+    For more points than can be held together. Without gradient.
+
+    Args:
+        pieces: called for every alternation; gives the logits ``(N_i, K)``, i.e. scores / eps, of this rank's points,
+            in one piece at least; it may be empty.
+        iterations: number of alternations, at least 1.
+        ranks: over which the points are spread; all call this, even those without a point.
+
+    Returns:
+        ``(K,)``; of no meaning if there is no point at all.
+    """
+    log_K = torch.stack([logits_NK.logsumexp(0) for logits_NK in pieces()]).logsumexp(0)
+    balance_K = -_over_ranks(log_K, ranks)
+    for _ in range(iterations - 1):
+        used_K = torch.stack([(logits_NK + balance_K).softmax(1).sum(0) for logits_NK in pieces()]).sum(0)
+        least = 0.5 / len(used_K)  # as in `sinkhorn`; how many points there are adds the same to all clusters
+        balance_K = balance_K - ranks.total(used_K).clamp(min=least).log()
+    return balance_K
+
+
+def _over_ranks(log: Tensor, ranks: Ranks) -> Tensor:
+    """Logarithm of the sum over ranks of what these are the logarithms of."""
+    if ranks.size == 1:
+        return log
+    peak = ranks.greatest(log)
+    return peak + ranks.total((log - peak).exp()).log()

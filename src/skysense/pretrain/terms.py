@@ -1,6 +1,7 @@
 """The terms of the objective as plain functions of features (specification section 4).
 
-Every term runs over what is there and is normalised by it; with nothing there it is zero.
+Every term runs over what is there, on all ranks together, and is normalised by it; with nothing there it is zero. A
+term returns what this rank adds to it: the sum over the ranks is the term.
 
 Letters: N frames, D features, P pairs of frames, S cells, K prototypes or clusters, R rows, B samples.
 """
@@ -12,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from skysense.pretrain.sinkhorn import sinkhorn
+from skysense.pretrain.sinkhorn import balance, sinkhorn
+from skysense.train.ranks import ALONE, Ranks
 
 
 def gather_cells(maps_NDhw: Tensor, rows_P: Tensor, cells_PS: Tensor) -> Tensor:
@@ -81,13 +83,14 @@ def distillation(
     iterations: int,
     rows: int,
     memory_ME: Tensor | None = None,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """L_CL: cross entropy of the student's distribution over prototypes under the teacher's, mean over rows.
 
     ``-sum_k q_k log softmax(s W_s^T / T_s)_k``, with q the teacher's Sinkhorn-Knopp assignment of ``t W_t^T / T_t``:
-    it spreads the rows evenly over the prototypes, so there is no centre to keep.
-    ``rows`` rows are assigned together; with more, their logits are made again in the backward pass, so that memory
-    does not grow with rows x K.
+    it spreads the rows evenly over the prototypes, so there is no centre to keep. The rows of all ranks are assigned
+    together. Logits of more than ``rows`` rows are not kept but made again, so that memory does not grow with rows x K;
+    the result is the same.
 
     Args:
         student_RE: unit bottleneck vectors.
@@ -99,37 +102,61 @@ def distillation(
         iterations: of Sinkhorn-Knopp.
         rows: largest number of rows at once.
         memory_ME: the teacher's vectors of earlier steps, assigned along with the rows and not compared: a small batch
-            need then not use every prototype (the queue of SwAV, Caron et al. 2020).
-    """
-    if not len(student_RE):
-        return student_RE.sum()
+            need then not use every prototype (the queue of SwAV, Caron et al. 2020). Every rank has its own.
+        ranks: each has its own rows.
 
-    def part(student: Tensor, teacher: Tensor) -> Tensor:
-        together = teacher if memory_ME is None else torch.cat([teacher, memory_ME])
-        scores = (together @ teacher_weight_KE.T)[None]
-        target = sinkhorn(scores, eps=teacher_temperature, iterations=iterations)[0, : len(teacher)]
+    Returns:
+        This rank's part: the sum over its rows divided by the number of rows of all ranks.
+    """
+    together = teacher_RE if memory_ME is None else torch.cat([teacher_RE, memory_ME])
+    count = ranks.total(torch.tensor(len(student_RE), device=student_RE.device)).clamp(min=1)
+    whole = len(together) <= rows
+
+    def logits(teacher: Tensor) -> Tensor:
+        return teacher @ (teacher_weight_KE / teacher_temperature).T
+
+    with torch.no_grad():
+        kept = logits(together) if whole else None
+        balance_K = balance(
+            lambda: [kept] if kept is not None else (logits(part) for part in together.split(rows)),
+            iterations=iterations,
+            ranks=ranks,
+        )
+
+    def cross_entropy(student: Tensor, teacher_logits: Tensor) -> Tensor:
+        target = (teacher_logits + balance_K).softmax(-1)
         return -(target * (student @ student_weight_KE.T / student_temperature).log_softmax(-1)).sum()
 
-    if len(student_RE) <= rows:
-        total = part(student_RE, teacher_RE)
-    else:
-        pieces = zip(student_RE.split(rows), teacher_RE.split(rows), strict=True)
-        total = torch.stack([checkpoint(part, *piece, use_reentrant=False) for piece in pieces]).sum()
-    return total / len(student_RE)
+    if kept is not None:
+        return cross_entropy(student_RE, kept[: len(teacher_RE)]) / count
+
+    def part(student: Tensor, teacher: Tensor) -> Tensor:
+        return cross_entropy(student, logits(teacher))
+
+    pieces = zip(student_RE.split(rows), teacher_RE.split(rows), strict=True)
+    return torch.stack([checkpoint(part, *piece, use_reentrant=False) for piece in pieces]).sum() / count
 
 
-def alignment(first_BE: Tensor, second_BE: Tensor, both_B: Tensor, scale: Tensor) -> Tensor:
+def alignment(first_BE: Tensor, second_BE: Tensor, both_B: Tensor, scale: Tensor, *, ranks: Ranks = ALONE) -> Tensor:
     """L_MMCL: symmetric InfoNCE between two modalities of the same places (specification Q10).
 
     Args:
         first_BE: image-level features of one modality, any length.
         second_BE: of the other.
-        both_B: bool, places that have both; fewer than two give zero, since there is nothing to tell apart.
+        both_B: bool, places that have both; fewer than two, on all ranks together, give zero, since there is nothing to
+            tell apart.
         scale: inverse temperature.
+        ranks: each has its own places, which are told apart from those of all.
+
+    Returns:
+        This rank's part: the sum over its places divided by the number of places of all ranks.
     """
     first, second = F.normalize(first_BE[both_B], dim=-1), F.normalize(second_BE[both_B], dim=-1)
-    if len(first) < 2:
-        return (first.sum() + second.sum()) * 0
-    logits = scale * first @ second.T
-    target = torch.arange(len(first), device=logits.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    counts = ranks.counts(len(first))
+    all_first, all_second = ranks.gather(torch.stack([first, second], dim=1)).unbind(1)
+    if sum(counts) < 2:
+        return (all_first.sum() + all_second.sum() + scale) * 0
+    own = sum(counts[: ranks.rank]) + torch.arange(len(first), device=first.device)
+    value = F.cross_entropy(scale * first @ all_second.T, own, reduction="sum")
+    value = value + F.cross_entropy(scale * second @ all_first.T, own, reduction="sum")
+    return value / (2 * sum(counts))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 def adamw(modules: Sequence[nn.Module], *, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
@@ -32,13 +33,15 @@ def adamw(modules: Sequence[nn.Module], *, weight_decay: float, betas: tuple[flo
 
 @torch.no_grad()
 def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Teacher <- momentum * teacher + (1 - momentum) * student on parameters; buffers are copied."""
-    theirs: list[Tensor] = list(teacher.parameters())
-    ours = [parameter.detach() for parameter in student.parameters()]
-    torch._foreach_lerp_(theirs, ours, 1 - momentum)
-    _copy(teacher.buffers(), student.buffers())
+    """Teacher <- momentum * teacher + (1 - momentum) * student on parameters; buffers are copied.
+
+    Of sharded parameters each rank moves its own shard; both modules must be sharded alike.
+    """
+    torch._foreach_lerp_(_local(teacher.parameters()), _local(student.parameters()), 1 - momentum)
+    for theirs, ours in zip(teacher.buffers(), student.buffers(), strict=True):
+        if theirs is not ours:
+            theirs.copy_(ours)
 
 
-def _copy(targets: Iterable[Tensor], values: Iterable[Tensor]) -> None:
-    for target, value in zip(targets, values, strict=True):
-        target.copy_(value)
+def _local(tensors: Iterable[Tensor]) -> list[Tensor]:
+    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor.detach() for tensor in tensors]
