@@ -86,7 +86,9 @@ def slow_attention(block: SwinBlock, x_BHWC: Tensor, shift: int) -> Tensor:
 def test_window_attention_equals_a_plain_loop(index: int, height: int, width: int, shift: int) -> None:
     block, x = block_of(index=index), torch.randn(2, height, width, 8)
     with torch.no_grad():
-        torch.testing.assert_close(block._attend(x), slow_attention(block, x, shift), rtol=0, atol=2e-5)
+        torch.testing.assert_close(
+            block._attend(x, block.attention.position_bias()), slow_attention(block, x, shift), rtol=0, atol=2e-5
+        )
 
 
 @pytest.mark.parametrize("masked", [True, False])
@@ -115,7 +117,7 @@ def test_the_scale_of_queries_ends_at_100_in_bfloat16_too() -> None:
     half = attention.bfloat16()
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(swin, "window_attention", lambda q, k, v, *_: seen.append((q, k)) or v)
-        half(torch.randn(1, 1, WINDOW**2, 8, dtype=torch.bfloat16), None)
+        half(torch.randn(1, 1, WINDOW**2, 8, dtype=torch.bfloat16), None, half.position_bias())
     q, k = seen[0]
     lengths = q.double().norm(dim=-1)
     assert float((lengths.mean() - 100).abs()) < 0.4
@@ -132,7 +134,7 @@ def test_map_as_small_as_the_window_is_not_shifted_unless_padding_is_allowed() -
     for pad_small_map, shift in ((False, 0), (True, 2)):
         block = block_of(index=1, pad_small_map=pad_small_map)
         with torch.no_grad():
-            ours = block._attend(x)
+            ours = block._attend(x, block.attention.position_bias())
             torch.testing.assert_close(ours, slow_attention(block, x, shift), rtol=0, atol=2e-5)
             assert (ours - slow_attention(block, x, 2 - shift)).abs().max() > 1e-2
 
@@ -286,7 +288,7 @@ def test_only_embeddings_of_hidden_tokens_are_replaced(monkeypatch: pytest.Monke
     hidden = Hidden(torch.rand(5, 2, 3) < 0.4, torch.randn(16))
     assert hidden.tokens_Bhw.any() and not hidden.tokens_Bhw.all()
     inputs: list[Tensor] = []
-    encoder.stages[0].register_forward_pre_hook(lambda _m, args: inputs.append(args[0]))
+    encoder.stages[0].register_forward_pre_hook(lambda _m, args: inputs.extend(args[0]))
     with torch.inference_mode():
         patches = encoder.patch_embed(images)
         whole = encoder(images, hidden)[-1]

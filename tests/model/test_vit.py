@@ -37,7 +37,7 @@ def test_out_indices_return_blocks_without_the_cls_token() -> None:
     last = vit()
     last.load_state_dict(model.state_dict())
     outputs: list[torch.Tensor] = []
-    model.blocks[0].register_forward_hook(lambda _m, _i, out: outputs.append(out))
+    model.blocks[0].register_forward_hook(lambda _m, _i, out: outputs.extend(out))
     first, final = model(x)
     assert torch.equal(final, last(x)[0])
     assert torch.equal(first.flatten(2).transpose(1, 2), outputs[0][:, 1:])

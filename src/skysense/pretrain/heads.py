@@ -73,10 +73,11 @@ class TeacherMemory(nn.Module):
 
     @torch.no_grad()
     def add(self, vectors_RE: Tensor, ranks: Ranks = ALONE) -> None:
-        """Take in vectors ``(R, bottleneck)`` of every rank; of more than M / ranks of one the first so many."""
+        """Take in vectors ``(R, bottleneck)`` of every rank, in the order of the ranks; of more than M the first M."""
         if not len(self.vectors_ME):
             return
-        new = ranks.gather(vectors_RE[: -(-len(self.vectors_ME) // ranks.size)])[: len(self.vectors_ME)]
+        before = sum(ranks.counts(len(vectors_RE))[: ranks.rank])
+        new = ranks.gather(vectors_RE[: max(0, len(self.vectors_ME) - before)])
         if len(new):
             where = (self.seen + torch.arange(len(new), device=new.device)) % len(self.vectors_ME)
             self.vectors_ME[where] = new.to(self.vectors_ME.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -111,8 +111,28 @@ def pretrain(
         if journal is not None:
             write_json(out / "run.json", about)
             notes += [journal.note] if journal.note else []
-        signals = stack.enter_context(StopSignals())
-        for step, views, waited in _views_by_step(stream, run, start):
+        _learn(run, stream, checkpoints, about, journal, on_step)
+        checkpoints.wait()
+        model = out / MODEL_FILE
+        _save_model(model, run)
+        skipped = {failure.place: failure.message for failure in places.failures}
+        for unused in ranks.all_say(stream.left_out | stream.failed):
+            skipped |= {places[index].name: reason for index, reason in sorted(unused.items())}
+        return Outcome(model, run.step, start, skipped, notes)
+
+
+def _learn(
+    run: Run,
+    stream: Stream[Drawn, ViewBatch],
+    checkpoints: Checkpoints,
+    about: Mapping[str, Any],
+    journal: Journal | None,
+    on_step: Callable[[int, dict[str, float]], None] | None,
+) -> None:
+    """Make the steps that are left. The first rank has a journal."""
+    config, ranks = run.config, run.ranks
+    with StopSignals() as signals:
+        for step, views, waited in _views_by_step(stream, run):
             began = time.perf_counter()
             values = run.advance(views)
             values |= {"seconds": time.perf_counter() - began, "waited": waited}
@@ -131,13 +151,6 @@ def pretrain(
                     "from there",
                     128 + signal,
                 )
-        checkpoints.wait()
-        model = out / MODEL_FILE
-        _save_model(model, run)
-        skipped = {failure.place: failure.message for failure in places.failures}
-        for unused in ranks.all_say(stream.left_out | stream.failed):
-            skipped |= {places[index].name: reason for index, reason in sorted(unused.items())}
-        return Outcome(model, run.step, start, skipped, notes)
 
 
 def _restore(run: Run, checkpoint: Checkpoint) -> None:
@@ -154,11 +167,11 @@ def _save_model(path: Path, run: Run) -> None:
     run.ranks.wait()
 
 
-def _views_by_step(stream: Stream[Drawn, ViewBatch], run: Run, start: int) -> Iterator[tuple[int, ViewBatch, float]]:
+def _views_by_step(stream: Stream[Drawn, ViewBatch], run: Run) -> Iterator[tuple[int, ViewBatch, float]]:
     """Steps to make, this rank's views for them, and the seconds that they were waited for."""
     sensors = {key: run.student.model.sensor_of(key) for key in run.student.model.modalities}
     fitted = partial(even_out, config=run.config, sensors=sensors, ranks=run.ranks)
-    with closing(stream.run(start, run.config.steps)) as batches:
+    with closing(stream.run(run.step, run.config.steps)) as batches:
         began = time.perf_counter()
         for step, batch in batches:
             views = fitted(batch)

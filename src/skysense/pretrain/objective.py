@@ -65,6 +65,7 @@ class Source:
     local_valid: Tensor | None = None
     local_rows: Tensor | None = None
     local_teacher_rows: Tensor | None = None
+    local_places: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -348,6 +349,7 @@ def sources(
             source.local, source.local_valid = crops.values_NDhw, crops.valid_Nhw
             source.local_rows = _rows(crops.sample_N, crops.time_N, pairs.student_row, pairs.student_time)
             source.local_teacher_rows = _rows(theirs.sample_N, theirs.time_N, pairs.teacher_row, pairs.teacher_time)
+            source.local_places = pairs.teacher_row // 2
     everyone = torch.arange(2 * views.places, device=views.common.device)
     cells = seen.cells_BDhw
     fused = Source(
@@ -364,7 +366,8 @@ def sources(
         rows = torch.arange(len(local.occupied_Bhw), device=everyone.device).repeat_interleave(2)
         fused.local, fused.local_valid, fused.local_rows = local.cells_BDhw, local.occupied_Bhw, rows
         per_place = len(local.occupied_Bhw) // views.places
-        fused.local_teacher_rows = rows // per_place * 2 + torch.arange(len(rows), device=rows.device) % 2
+        fused.local_places = rows // per_place
+        fused.local_teacher_rows = fused.local_places * 2 + torch.arange(len(rows), device=rows.device) % 2
     return found | {FUSED: fused}
 
 
@@ -390,17 +393,22 @@ def _common_features(source: Source, views: ViewBatch) -> tuple[Tensor, Tensor, 
 
 
 def _image_features(source: Source) -> tuple[Tensor, Tensor]:
-    """Pooled features ``(R, D)`` of corresponding frames: global against global, then local against global."""
+    """Pooled features ``(R, D)`` of corresponding frames: global and local ones against global ones, place by place."""
     teacher = terms.pool(source.teacher, source.teacher_valid)
     there = source.teacher_valid.flatten(1).any(1)
     keep = source.student_valid.flatten(1).any(1)[source.student_rows] & there[source.teacher_rows]
     ours, theirs = [source.pooled[source.student_rows[keep]]], [teacher[source.teacher_rows[keep]]]
-    crops, valid, rows, teacher_rows = source.local, source.local_valid, source.local_rows, source.local_teacher_rows
-    if crops is not None and valid is not None and rows is not None and teacher_rows is not None:
+    places = [source.places[keep] // 2]
+    if source.local is not None:
+        crops, valid, rows = source.local, source.local_valid, source.local_rows
+        teacher_rows, local_places = source.local_teacher_rows, source.local_places
+        assert valid is not None and rows is not None and teacher_rows is not None and local_places is not None
         keep = valid.flatten(1).any(1)[rows] & there[teacher_rows]
         ours.append(terms.pool(crops, valid)[rows[keep]])
         theirs.append(teacher[teacher_rows[keep]])
-    return torch.cat(ours), torch.cat(theirs)
+        places.append(local_places[keep])
+    order = torch.cat(places).argsort(stable=True)  # rows of several ranks, one after the other, are those of one
+    return torch.cat(ours)[order], torch.cat(theirs)[order]
 
 
 @torch.no_grad()
