@@ -198,6 +198,31 @@ class OptimiserConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """Looks at what the teacher's features are worth while it learns; see `skysense.pretrain.probing`.
+
+    Attributes:
+        every: steps between looks; 0 for none.
+        data: folder of labelled places; by default the folder that is learned from, whose held-out places are tested.
+        labels: which labels to ask; by default all that can be asked.
+        places: most places that are looked at, half of them to fit the probes on.
+        seed: of the choice of these places, and of the probes.
+    """
+
+    every: int = 0
+    data: str | None = None
+    labels: tuple[str, ...] = ()
+    places: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.every < 0:
+            raise ConfigError(f"probe.every = {self.every} must not be negative; 0 for no probes")
+        if self.places < 4:
+            raise ConfigError(f"probe.places = {self.places} must be at least 4: two to fit on, two to test on")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
     """One pre-training run.
 
