@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skysense.errors import InputError, MissingExtra, OutputError, need
-from skysense.files import atomic_path, read_json, write_json, write_text
+from skysense.files import atomic_path, flat, read_json, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -61,3 +61,7 @@ def test_missing_json_and_missing_extra_are_said(tmp_path: Path) -> None:
         read_json(tmp_path / "none.json")
     with pytest.raises(MissingExtra, match=r"pip install 'skysense\[train\]'"):
         need("a_module_that_is_not_there", "train")
+
+
+def test_nested_content_becomes_flat() -> None:
+    assert flat({"a": 1, "b": {"c": [2], "d": {"e": 3}}, "f": {}}) == {"a": 1, "b.c": [2], "b.d.e": 3}

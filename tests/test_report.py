@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skysense.errors import InputError, OutputError
-from skysense.report import Report, loss_curves, pca_colours, picture_sheet, png, prototypes_in_use
+from skysense.report import Report, curves, pca_colours, picture_sheet, png, prototypes_in_use
 
 EVIL = "<script>alert('x')</script>\"&"
 
@@ -48,7 +48,7 @@ def _full(simulated: bool = True) -> Report:
     report.facts({EVIL: EVIL, "steps": 3})
     report.table([EVIL, "value"], [[EVIL, "**61.2 [55.0, 67.1]**"], ["b", 3.14159], ["c", None]], caption=EVIL)
     report.figure(np.zeros((4, 5, 3), np.uint8), alt=EVIL, caption=EVIL)
-    report.figure(loss_curves([{"step": s, EVIL: 1 / (s + 1)} for s in range(20)]), alt="falls")
+    report.figure(curves([{"step": s, EVIL: 1 / (s + 1)} for s in range(20)], {EVIL: {EVIL: EVIL}}), alt="falls")
     return report
 
 
@@ -115,16 +115,43 @@ def test_writing(tmp_path: Path) -> None:
         _full().write(tmp_path / "file" / "report.html")
 
 
-def test_loss_curves_show_every_value() -> None:
+def test_curves_show_every_value() -> None:
     rows = [{"step": step, "loss": 10.0 - step} | ({"rare": 1.0} if step % 5 == 0 else {}) for step in range(10)]
-    figure = loss_curves(rows)
-    visible = [axis for axis in figure.axes if axis.get_visible()]
-    assert [axis.get_title(loc="left") for axis in visible] == ["loss", "rare"]
-    assert visible[1].lines[0].get_xdata().tolist() == [0, 5]
-    assert visible[0].lines[1].get_ydata()[1] == pytest.approx(0.8 * 10 + 0.2 * 9)
-    assert [axis.get_title(loc="left") for axis in loss_curves(rows, ["rare", "absent"]).axes] == ["rare"]
-    with pytest.raises(InputError, match="no values"):
-        loss_curves([{"step": 0}])
+    panels = {"The loss": {"": "loss"}, "Both": {"one": "loss", "two": "rare"}, "None": {"": "absent"}}
+    figure = curves(rows, panels, mark=3)
+    loss, both = (axis for axis in figure.axes if axis.get_visible())
+    assert [axis.get_title(loc="left") for axis in (loss, both)] == ["The loss", "Both"]
+    raw, smooth, mark = loss.lines
+    assert raw.get_ydata().tolist() == [10.0 - step for step in range(10)]
+    assert smooth.get_ydata()[:2] == pytest.approx([10, (0.8 * 0.2 * 10 + 0.2 * 9) / (0.8 * 0.2 + 0.2)])
+    assert list(mark.get_xdata()) == [3, 3]
+    assert [text.get_text() for text in both.get_legend().get_texts()] == ["one", "two"]
+    assert both.lines[2].get_xdata().tolist() == [0, 5] and both.lines[2].get_marker() == "."
+    assert loss.get_legend() is None and loss.get_xlim() == both.get_xlim()
+    (line,) = curves(rows, {"loss": {"": "loss"}}, exact=["loss"], from_zero=True).axes[0].lines
+    assert line.get_ydata().tolist() == raw.get_ydata().tolist()
+    assert line.axes.get_ylim() == pytest.approx((0, 10.5))
+    for nothing in ([{"step": 0}], []):
+        with pytest.raises(InputError, match="no values"):
+            curves(nothing, panels)
+
+
+def test_curves_of_a_long_log_keep_its_extremes_and_its_mean() -> None:
+    values = np.random.default_rng(0).normal(5, 1, 10_007)
+    values[4321] = 40
+    rows = [{"step": step, "loss": value} for step, value in enumerate(values.tolist())]
+    pale, smooth = curves(rows, {"loss": {"": "loss"}}).axes[0].lines
+    assert len(pale.get_ydata()) < 1100 and len(smooth.get_ydata()) < 550
+    assert (pale.get_ydata().max(), pale.get_ydata().min()) == (40, values.min())
+    assert smooth.get_ydata()[-1] == pytest.approx(5, abs=0.2)
+    assert smooth.get_xdata()[-1] == 10_006
+
+
+def test_drawn_figures_follow_a_dark_page_and_pictures_do_not() -> None:
+    report = Report("t", simulated=False)
+    report.figure(prototypes_in_use([1, 2]), alt="bars")
+    report.figure(picture_sheet([[np.zeros((8, 8, 3), np.uint8)]], ["image"]), alt="photos")
+    assert [attrs["class"] for tag, attrs in _Page(report.html()).found if tag == "img"] == ["plot drawn", "plot"]
 
 
 def test_prototype_bars_are_shares_most_used_first() -> None:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from skysense.benchmark import kit
 from skysense.benchmark.evidence import RECIPE
 from skysense.benchmark.pictures import neighbour_sheet, prototype_use, sensor_sheet
-from skysense.benchmark.probe import FRAMES, Progress, probe_model
-from skysense.benchmark.writing import TERMS, add_tables
+from skysense.benchmark.probe import Progress, probe_model
+from skysense.benchmark.writing import add_tables
 from skysense.data.earth import simulate, simulate_scene
 from skysense.data.joined import Corpus, JoinedPlaces
 from skysense.data.places import Places
@@ -29,9 +29,11 @@ from skysense.model.loading import load
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.journal import FILE, read
 from skysense.pretrain.loop import Outcome, pretrain
+from skysense.pretrain.report import objective_curves
 from skysense.probes.features import FrozenFeatures, extract
+from skysense.probes.prepare import FRAMES
 from skysense.probes.table import Table
-from skysense.report import Report, loss_curves, prototypes_in_use
+from skysense.report import Report, prototypes_in_use
 
 DEMO = replace(
     RECIPE,
@@ -229,9 +231,11 @@ def write_report(
     )
     add_tables(report, [(task, table.of_task(task)) for task in table.tasks])
     report.heading("How it learned")
-    rows = read(outcome.model.parent / FILE)
-    shown = [{key: row[key] for key in row if "/" not in key or key.split("/")[0] in TERMS} for row in rows]
-    report.figure(loss_curves(shown), alt="Curves of the loss and its terms over the steps", caption="Terms by step")
+    report.figure(
+        objective_curves(read(outcome.model.parent / FILE)),
+        alt="Curves of the loss and its terms over the steps",
+        caption="The loss and its terms by step, with a line per source",
+    )
     uses = None if model.geo is None else prototype_use(model, source.shown, features)
     if uses is not None and uses.any():
         report.figure(

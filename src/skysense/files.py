@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,15 @@ def write_json(path: str | Path, content: Any) -> None:
 def plain(content: Any) -> Any:
     """Content as it comes back from a JSON file, e.g. with lists for tuples: to be compared with one."""
     return json.loads(json.dumps(content))
+
+
+def flat(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings as one, with dotted names: ``{"a": {"b": 1}}`` is ``{"a.b": 1}``."""
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        inner = flat(value) if isinstance(value, dict) else None
+        found |= {name: value} if inner is None else {f"{name}.{rest}": one for rest, one in inner.items()}
+    return found
 
 
 def read_json(path: str | Path) -> Any:

@@ -2,7 +2,7 @@
 
 report = Report("Pre-training", simulated=True)
 report.heading("Losses")
-report.figure(loss_curves(rows), alt="All terms fall", caption="Every term of the objective")
+report.figure(curves(rows, {"loss": {"loss": "loss"}}), alt="It falls", caption="The loss by step")
 report.write("report.html")
 """
 
@@ -13,8 +13,9 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Cell = str | int | float | None
+
+_LINES = ("#1f4e8c", "#c05a00", "#2a8a57", "#9a3d8c", "#7a6a10")
+"""Colours of the lines of a panel, the first for one that is alone."""
+
+_BLOCKS = 500
+"""Points of a smoothed line of a long log; a panel is some 250 pixels wide."""
 
 _NUMBER = re.compile(r"^[+\-−]?[\d.,]+(\s*%)?(\s*\[.*\])?$")
 
@@ -57,6 +64,7 @@ dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: 0
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 figure { margin: 1rem 0 1.5rem; }
 figure img { max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 0.3rem; }
+@media (prefers-color-scheme: dark) { figure img.drawn { filter: invert(0.92) hue-rotate(180deg); --line: #d8dde6; } }
 figure img.pixels { image-rendering: pixelated; }
 figcaption { color: var(--soft); font-size: 0.9rem; max-width: 46rem; }
 pre { background: var(--band); border: 1px solid var(--line); border-radius: 0.3rem; padding: 0.6rem 0.9rem;
@@ -146,7 +154,8 @@ class Report:
             kind = ' class="pixels"' if max(shape[:2]) < 128 else ""
             size = f' width="{shape[1] * (4 if kind else 1)}"'
         else:
-            data, kind, size = _render(picture), ' class="plot"', ""
+            photos = any(axis.images for axis in picture.axes)
+            data, kind, size = _render(picture), f' class="plot{"" if photos else " drawn"}"', ""
         encoded = base64.b64encode(data).decode("ascii")
         text = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
         self._parts.append(
@@ -204,41 +213,87 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def loss_curves(
-    rows: Sequence[Mapping[str, float]], names: Sequence[str] | None = None, *, smoothing: float = 0.8
+def curves(
+    rows: Sequence[Mapping[str, float]],
+    panels: Mapping[str, Mapping[str, str]],
+    *,
+    exact: Collection[str] = (),
+    from_zero: bool = False,
+    mark: float | None = None,
 ) -> Figure:
-    """Logged values over the steps, one small panel each: pale as logged, dark smoothed.
+    """Logged values over the steps in small panels: pale as logged, dark smoothed.
+
+    The smoothed line is an exponential mean over about five values, or a fiftieth of all if that is more; fewer than
+    ten values are joined as they are. Of a long log the pale line shows the lowest and highest of neighbouring values.
 
     Args:
-        rows: one mapping per step with "step" and any values; a value may be missing in some rows.
-        names: which values, in order; all of them by default.
-        smoothing: weight of the past in the exponential mean.
+        rows: one mapping per step with "step", ascending, and any values; a value may be missing in some rows.
+        panels: by title, the names of the values to draw by what the legend shall call them. What was never logged is
+            left out.
+        exact: names of values that are not to be smoothed.
+        from_zero: whether panels begin at zero, for values that are never negative.
+        mark: a step to draw a dashed line at.
 
     Raises:
-        InputError: nothing was logged.
+        InputError: nothing of this was logged.
         MissingExtra: matplotlib is not installed.
     """
-    logged = list(dict.fromkeys(name for row in rows for name in row if name != "step"))
-    names = logged if names is None else [name for name in names if name in logged]
-    if not names:
+    logged = {name for row in rows for name in row}
+    shown = [
+        (title, {label: name for label, name in lines.items() if name in logged}) for title, lines in panels.items()
+    ]
+    shown = [(title, lines) for title, lines in shown if lines]
+    if not shown:
         raise InputError("the log holds no values")
-    columns = min(3, len(names))
-    figure, axes = _figure(columns, -(-len(names) // columns), 3.0, 1.9)
-    for axis, name in zip(axes, names, strict=False):
-        steps = np.array([row["step"] for row in rows if name in row])
-        values = np.array([row[name] for row in rows if name in row])
-        smooth, past = np.empty(len(values)), values[0]
-        for index, value in enumerate(values):
-            past = smoothing * past + (1 - smoothing) * value
-            smooth[index] = past
-        axis.plot(steps, values, color="#9db8d9", linewidth=0.7)
-        axis.plot(steps, smooth, color="#1f4e8c", linewidth=1.4, marker="." if len(steps) < 10 else None)
-        axis.set_title(name, fontsize=9, loc="left")
+    columns = min(3, len(shown))
+    figure, axes = _figure(columns, -(-len(shown) // columns), 3.0, 1.9)
+    margin = 0.04 * (rows[-1]["step"] - rows[0]["step"]) or 0.5
+    for axis, (title, lines) in zip(axes, shown, strict=False):
+        for (label, name), colour in zip(lines.items(), cycle(_LINES), strict=False):
+            steps, values = np.array([(row["step"], row[name]) for row in rows if name in row], float).T
+            few = len(values) < (30 if name in exact else 10)
+            if not few and name not in exact:
+                axis.plot(*_pale(steps, values), color=colour, linewidth=0.7, alpha=0.35)
+                steps, values = _smoothed(steps, values)
+            axis.plot(steps, values, color=colour, linewidth=1.4, marker="." if few else None, label=label)
+        if from_zero:
+            axis.set_ylim(0, 1.05 * max(line.get_ydata().max() for line in axis.lines) or 1)
+        axis.set_xlim(rows[0]["step"] - margin, rows[-1]["step"] + margin)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        if mark is not None:
+            axis.axvline(mark, color="#6b7280", linestyle="--", linewidth=1)
+        axis.set_title(title, fontsize=9, loc="left")
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
-    for axis in axes[len(names) :]:
+        if len(lines) > 1:
+            axis.legend(fontsize=7, frameon=False, handlelength=1.2, labelspacing=0.2)
+    for axis in axes[len(shown) :]:
         axis.set_visible(False)
     return figure
+
+
+def _pale(steps: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """All points of a line; of many, the lowest and the highest of each of `_BLOCKS` blocks."""
+    if len(values) <= 2 * _BLOCKS:
+        return steps, values
+    starts = np.arange(0, len(values), -(-len(values) // _BLOCKS))
+    both = np.stack([np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)], axis=1)
+    return steps[starts].repeat(2), both.ravel()
+
+
+def _smoothed(steps: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Exponential mean of a line; many values are averaged in `_BLOCKS` blocks first."""
+    if len(values) > 2 * _BLOCKS:
+        starts = np.arange(0, len(values), -(-len(values) // _BLOCKS))
+        ends = np.append(starts[1:], len(values))
+        steps, values = steps[ends - 1], np.add.reduceat(values, starts) / (ends - starts)
+    weight = 1 / max(5, len(values) / 50)
+    smooth, past, share = np.empty(len(values)), 0.0, 0.0
+    for index, value in enumerate(values):
+        past += weight * (value - past)
+        share += weight * (1 - share)  # of the weights that sum to one after many values: the first would lag otherwise
+        smooth[index] = past / share
+    return steps, smooth
 
 
 def prototypes_in_use(

@@ -21,10 +21,17 @@ from safetensors.torch import load_file
 from skysense.data.earth import simulate
 from skysense.data.joined import JoinedPlaces
 from skysense.data.places import Places
-from skysense.errors import ConfigError, InputError, OutputError, SkySenseError
+from skysense.errors import ConfigError, InputError, OutputError, SkySenseError, Stopped
 from skysense.geo import RegionTable, mercator_tile
 from skysense.model.loading import load as load_model
-from skysense.pretrain.config import ObjectiveConfig, OptimiserConfig, PretrainConfig, ViewConfig
+from skysense.pretrain.config import (
+    ObjectiveConfig,
+    OptimiserConfig,
+    ParallelConfig,
+    PretrainConfig,
+    ProbeConfig,
+    ViewConfig,
+)
 from skysense.pretrain.journal import read
 from skysense.pretrain.loop import Run, open_stream, pretrain, region_table
 from skysense.train.checkpoints import Checkpoints
@@ -294,3 +301,68 @@ def test_the_log_survives_a_line_cut_off_by_a_kill(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"step": 0\n{"step": 1}\n')
     with pytest.raises(InputError, match="line 1"):
         read(tmp_path / "log.jsonl")
+
+
+def test_probes_choose_the_best_checkpoint_and_change_nothing_that_is_learned(tmp_path: Path) -> None:
+    simulate(tmp_path / "earth", regions=2, places_per_region=8, footprint_cells=8, split={"train": 0.5, "val": 0.5})
+    places = Places(tmp_path / "earth").select(split="train")
+    config = replace(SMALL, checkpoint_every=6, keep=1, probe=ProbeConfig(every=2, labels=("scene",), places=16))
+    outcome = pretrain(config, places, tmp_path / "probed", device="cpu")
+    rows = read(tmp_path / "probed" / "log.jsonl")
+    assert [row["step"] for row in rows if "probe/score" in row] == [1, 3, 5]
+    best = max((row for row in rows if "probe/score" in row), key=lambda row: row["probe/score"])
+    checkpoints = Checkpoints(tmp_path / "probed" / "checkpoints", keep=1)
+    assert checkpoints.best() == (best["step"] + 1, best["probe/score"])
+    assert set(checkpoints.steps()) == {best["step"] + 1, 6}
+    teacher = saved(tmp_path / "probed", int(best["step"]) + 1)["tensors"]
+    kept = load_file(tmp_path / "probed" / "best.safetensors")
+    assert all(torch.equal(kept[key], teacher[f"learner.teacher.model.{key}"]) for key in kept if "geo" not in key)
+    page = (tmp_path / "probed" / "report.html").read_text()
+    assert f"{best['probe/score']:.3f} after {int(best['step']) + 1} steps" in page
+    plain = pretrain(replace(config, probe=ProbeConfig()), places, tmp_path / "plain", device="cpu")
+    assert equal(load_file(outcome.model), load_file(plain.model))
+    assert not (tmp_path / "plain" / "best.safetensors").exists()
+
+
+def test_probes_without_anything_to_ask_are_refused_before_the_first_step(earth: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no labelled place that is held out"):
+        pretrain(replace(SMALL, probe=ProbeConfig(every=2)), Places(earth), tmp_path, device="cpu")
+    assert not (tmp_path / "log.jsonl").exists()
+
+
+def test_changed_settings_may_be_accepted_and_some_may_change_anyway(earth: Path, tmp_path: Path) -> None:
+    pretrain(replace(SMALL, steps=1), Places(earth), tmp_path, device="cpu")
+    longer = replace(SMALL, steps=2, keep=5, workers=2, parallel=ParallelConfig(checkpointing="full"))
+    with pytest.raises(ConfigError, match=r"other settings \(config\.steps: 1 -> 2\).*--accept_changes"):
+        pretrain(longer, Places(earth), tmp_path, device="cpu")
+    outcome = pretrain(longer, Places(earth), tmp_path, device="cpu", accept_changes=True)
+    assert (outcome.resumed_from, outcome.steps) == (1, 2)
+    other = replace(longer, objective=replace(SMALL.objective, masked=1.0))
+    with pytest.raises(InputError, match=r"holds no learner\.objective\.mask_token"):  # what does not fit
+        pretrain(other, Places(earth), tmp_path, device="cpu", accept_changes=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_stops(earth: Path, tmp_path: Path, number: signal.Signals) -> None:
+    def on_step(step: int, _: dict[str, float]) -> None:
+        if step == 2:
+            signal.raise_signal(number)
+
+    usual = signal.getsignal(number)
+    with pytest.raises(Stopped, match=r"3 of 6 steps are saved.*same command") as stopped:
+        pretrain(replace(SMALL, checkpoint_every=100), Places(earth), tmp_path, device="cpu", on_step=on_step)
+    assert stopped.value.status == 128 + number
+    assert signal.getsignal(number) == usual
+    assert Checkpoints(tmp_path / "checkpoints", keep=1).steps() == [3]
+    assert pretrain(SMALL, Places(earth), tmp_path, device="cpu").resumed_from == 3
+
+
+def test_in_bfloat16_it_learns_about_the_same(earth: Path, tmp_path: Path) -> None:
+    for precision in ("float32", "bfloat16"):
+        config = replace(SMALL, steps=2, precision=precision)  # type: ignore[arg-type]
+        pretrain(config, Places(earth), tmp_path / precision, device="cpu")
+    exact, mixed = (read(tmp_path / precision / "log.jsonl") for precision in ("float32", "bfloat16"))
+    for row, other in zip(exact, mixed, strict=True):
+        assert row["loss"] != other["loss"]
+        assert other["loss"] == pytest.approx(row["loss"], rel=0.02)
+    assert all(value.dtype != torch.bfloat16 for value in saved(tmp_path / "bfloat16", 2)["tensors"].values())  # type: ignore[union-attr]

@@ -13,7 +13,6 @@ from skysense.model.assembly import SkySense
 from skysense.model.config import preset
 from skysense.observation import collate
 from skysense.probes.features import extract, masked_mean
-from skysense.probes.protocol import score_places
 from skysense.probes.raw import extract_raw, raw_cells, raw_statistics
 from skysense.probes.targets import read_targets, tasks_of
 from skysense.sensors import OPTICAL_HR, SENTINEL1, SENTINEL2_10M, SENTINEL2_L2A
@@ -45,6 +44,15 @@ def test_features_are_those_of_the_model(places: Places, model: SkySense) -> Non
     assert features.fused == model.config.fusion.dim
     assert features.without_context().pooled_ND.shape == (6, features.fused)
     assert np.array_equal(features.without_context().cells_Dhw[2], features.cells_Dhw[2][: features.fused])
+
+
+def test_a_look_at_a_model_in_training_leaves_each_part_in_its_mode(places: Places, model: SkySense) -> None:
+    model.train()
+    model.hr.eval()  # a part that was frozen by hand
+    modes = [one.training for one in model.modules()]
+    trained = extract(model, [places.read_sample(places[0])])
+    assert [one.training for one in model.modules()] == modes
+    assert np.array_equal(trained.pooled_ND, extract(model.eval(), [places.read_sample(places[0])]).pooled_ND)
 
 
 def test_a_model_of_four_bands_takes_them_by_name(places: Places) -> None:
@@ -152,11 +160,3 @@ def test_labels_come_in_the_order_of_the_places(places: Places) -> None:
     mask = places.read_mask(places[1], "crop_type").astype(int)
     assert np.array_equal(crops.cells_hw[1], np.where(mask == 0, -1, mask))
     assert extract_raw(places).names == crops.names
-
-
-def test_a_quick_look_at_a_model(places: Places, model: SkySense) -> None:
-    values = score_places(model, places, "land_cover", frames={"s2": 2, "s1": 2}, head="knn")
-    assert set(values) == {"place recall", "macro F1"}
-    assert all(0 < value <= 1 for value in values.values())
-    with pytest.raises(InputError, match="no label 'nonsense'"):
-        score_places(model, places, "nonsense")

@@ -19,7 +19,6 @@ from skysense.benchmark import kit
 from skysense.benchmark.probe import (
     CHANCE,
     COMPARISONS,
-    FRAMES,
     METHODS,
     RANDOM,
     RAW_FOREST,
@@ -53,6 +52,7 @@ from skysense.probes.context import (
 )
 from skysense.probes.features import extract
 from skysense.probes.metrics import METRICS
+from skysense.probes.prepare import FRAMES
 from skysense.probes.protocol import Method, Outcomes, Results, pool, probe_all
 from skysense.probes.raw import extract_raw
 from skysense.probes.targets import Targets, outer_folds, read_targets, tasks_of

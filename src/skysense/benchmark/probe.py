@@ -11,10 +11,10 @@ from skysense.errors import InputError
 from skysense.model.assembly import SkySense
 from skysense.observation import Sample
 from skysense.probes.features import FrozenFeatures, extract
+from skysense.probes.prepare import FRAMES
 from skysense.probes.protocol import Method, Results, run
 from skysense.probes.raw import extract_raw
 from skysense.probes.targets import outer_folds, read_targets, tasks_of
-from skysense.sensors import Modality
 
 PRETRAINED = "pre-trained + linear"
 PRETRAINED_KNN = "pre-trained + kNN"
@@ -28,9 +28,6 @@ METHODS = (PRETRAINED, PRETRAINED_KNN, RANDOM, RANDOM_KNN, RAW_LINEAR, RAW_FORES
 
 COMPARISONS = ((PRETRAINED, RANDOM), (PRETRAINED_KNN, RANDOM_KNN), (PRETRAINED, RAW_LINEAR), (PRETRAINED, RAW_FOREST))
 """Paired differences that every table shows."""
-
-FRAMES: Mapping[Modality, int] = {"s2": 20, "s1": 10}
-"""Most frames a model sees of a place: as many as the paper's samples have (specification 1.3)."""
 
 Progress = Callable[..., None]
 """``progress(done, in_all, words)``."""

@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from skysense.benchmark.pictures import neighbour_sheet, prototype_use
-from skysense.benchmark.probe import FRAMES
 from skysense.data.places import Places
 from skysense.files import write_json, write_text
 from skysense.model.loading import MODEL_FILE, load
 from skysense.pretrain.journal import FILE as JOURNAL
 from skysense.pretrain.journal import read as read_journal
+from skysense.pretrain.report import collapse_curves, objective_curves
 from skysense.probes.features import extract
+from skysense.probes.prepare import FRAMES
 from skysense.probes.table import Table, markdown
-from skysense.report import Report, loss_curves, prototypes_in_use
+from skysense.report import Report, prototypes_in_use
 
 TITLE = "What pre-training is worth"
-TERMS = ("pixel", "object", "image", "align")
-"""First parts of the names that terms of the objective have in the journal."""
 
 PROTOCOL = (
     "The weights are frozen. A logistic regression (or the ten nearest neighbours, or a random forest) is fitted on "
@@ -188,11 +187,8 @@ def _show(report: Report, places: Places, run: Path) -> None:
     """Curves, prototypes and pictures of one seed."""
     report.heading("One of the pre-training runs")
     rows = read_journal(run / JOURNAL)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    terms = [name for name in names if name == "loss" or name.split("/")[0] in TERMS]
-    watched = [name for name in names if name not in (*terms, "step", "seconds", "learning_rate")]
-    report.figure(loss_curves(rows, terms), alt="Terms of the objective over the steps", caption="The objective")
-    report.figure(loss_curves(rows, watched), alt="Signs of collapse over the steps", caption="Signs of collapse")
+    report.figure(objective_curves(rows), alt="Terms of the objective over the steps", caption="The objective")
+    report.figure(collapse_curves(rows), alt="Signs of collapse over the steps", caption="Signs of collapse")
     model = load(run / MODEL_FILE)
     chosen = places.select(split="test")
     features = extract(model, chosen, frames=FRAMES)

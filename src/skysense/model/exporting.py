@@ -14,6 +14,7 @@ from torch.fx.experimental import _config as fx_settings
 from skysense.errors import ConfigError, InputError
 from skysense.geo import CELL_HR_PX, WINDOW_CELLS
 from skysense.model.assembly import SkySense
+from skysense.model.modes import evaluating
 from skysense.model.swin import Swin
 from skysense.model.vit import ViT
 from skysense.sensors import MODALITIES, Modality
@@ -129,11 +130,7 @@ def export_encoder(encoder: Swin | ViT, *, size: tuple[int, int] | None = None) 
 
 
 def _traced(module: nn.Module, inputs: tuple[Any, ...], shapes: tuple[Any, ...]) -> ExportedProgram:
-    modes = {one: one.training for one in module.modules()}
     # open sizes are not taken for "two at least" where the example has two
-    with torch.no_grad(), fx_settings.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
-        try:
-            return trace(module.eval(), inputs, dynamic_shapes=shapes)
-        finally:
-            for one, mode in modes.items():
-                one.training = mode
+    oblivious = fx_settings.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    with evaluating(module), torch.no_grad(), oblivious:
+        return trace(module, inputs, dynamic_shapes=shapes)

@@ -216,6 +216,31 @@ class ParallelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """Looks at what the teacher's features are worth while it learns; see `skysense.pretrain.probing`.
+
+    Attributes:
+        every: steps between looks; 0 for none.
+        data: folder of labelled places; by default the folder that is learned from, whose held-out places are tested.
+        labels: which labels to ask; by default all that can be asked.
+        places: most places that are looked at, half of them to fit the probes on.
+        seed: of the choice of these places, and of the probes.
+    """
+
+    every: int = 0
+    data: str | None = None
+    labels: tuple[str, ...] = ()
+    places: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.every < 0:
+            raise ConfigError(f"probe.every = {self.every} must not be negative; 0 for no probes")
+        if self.places < 4:
+            raise ConfigError(f"probe.places = {self.places} must be at least 4: two to fit on, two to test on")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
     """One pre-training run.
 
@@ -227,6 +252,7 @@ class PretrainConfig:
         views, objective, optimiser: see there.
         precision: of encoders, fusion and heads; ``bfloat16`` keeps weights, terms and Sinkhorn-Knopp in float32.
         workers: threads that read the places of a step; more than one pays where large images are decoded.
+        probe: looks at what the features are worth while they are learned.
         parallel: how the work is spread over ranks; it may change when a run goes on.
         most_skipped: steps in a row whose loss or gradient is not finite, before the run stops. Such a step is skipped.
         checkpoint_every: steps between checkpoints.
@@ -242,6 +268,7 @@ class PretrainConfig:
     views: ViewConfig = field(default_factory=ViewConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     workers: int = 1
     most_skipped: int = 10

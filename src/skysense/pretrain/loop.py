@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,25 +15,25 @@ from typing import Any
 from skysense.data.joined import Corpus
 from skysense.data.loader import Memory, Stream
 from skysense.errors import ConfigError, InputError, Stopped
-from skysense.files import make_folder, plain, write_json
+from skysense.files import flat, make_folder, plain
 from skysense.geo import RegionTable, region_rule
 from skysense.model.loading import MODEL_FILE
-from skysense.model.weights import save_state
+from skysense.model.weights import save_model
 from skysense.observation import Sample
 from skysense.pretrain.agree import even_out
 from skysense.pretrain.batch import Drawn, ViewBatch, assemble, draw
 from skysense.pretrain.config import PretrainConfig
-from skysense.pretrain.journal import Journal
+from skysense.pretrain.record import OnStep, Record
 from skysense.pretrain.run import Run
-from skysense.train.checkpoints import Checkpoint, Checkpoints
-from skysense.train.parallel import whole_state
-from skysense.train.ranks import Ranks, open_ranks
+from skysense.train.checkpoints import Checkpoints
+from skysense.train.ranks import open_ranks
 from skysense.train.stopping import StopSignals
+from skysense.train.together import Together
 
 MEMORY_BYTES = 2 << 30
 """Pixels kept decoded between epochs, in each process."""
 
-FREE = ("parallel", "workers", "most_skipped", "checkpoint_every", "keep", "watch_every")
+FREE = ("probe", "parallel", "workers", "most_skipped", "checkpoint_every", "keep", "watch_every")
 """Settings that do not change what is learned: they may change when a run goes on."""
 
 
@@ -64,7 +64,7 @@ def pretrain(
     *,
     device: str | None = None,
     accept_changes: bool = False,
-    on_step: Callable[[int, dict[str, float]], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Outcome:
     """Pre-train a model on places, or go on with a run that was cut off; alone, or as one of the ranks of ``torchrun``.
 
@@ -75,8 +75,8 @@ def pretrain(
     Args:
         config: every number of the run.
         places: what to learn from, one folder or several joined; labels are not read.
-        out: folder of the run, seen by all ranks: checkpoints, ``log.jsonl``, TensorBoard events, and at the end
-            ``model.safetensors``.
+        out: folder of the run, seen by all ranks: checkpoints, ``log.jsonl``, TensorBoard events, ``report.html``, with
+            probes ``best.safetensors``, and at the end ``model.safetensors``.
         device: of every rank; a GPU if there is one by default.
         accept_changes: go on with a run of another configuration or other places.
         on_step: called by the first rank after each step with the step and its values, for a progress bar.
@@ -86,10 +86,11 @@ def pretrain(
         ConfigError: ``out`` holds a run with another configuration or other places; places cannot be divided among the
             ranks.
         OutputError: ``out`` cannot be written to; earlier checkpoints stay.
-        SkySenseError: too many steps in a row were not finite.
+        SkySenseError: too many steps in a row were not finite; or probes are asked for that cannot be made, as
+            `skysense.pretrain.probing.open_probe` raises.
         Stopped: by a signal; a checkpoint was saved.
     """
-    with open_ranks(device) as ranks, ExitStack() as stack:
+    with open_ranks(device) as ranks:
         out = make_folder(out)
         regions = region_table(config, places)
         about = {
@@ -97,53 +98,52 @@ def pretrain(
             "places": fingerprint(place.name for place in places),
             "regions": fingerprint(str(cell) for cell in regions.cells),
         }
+        together = Together(ranks)
         checkpoints = Checkpoints(out / "checkpoints", config.keep, ranks)
         found, notes = checkpoints.newest()
+        if found is not None and not accept_changes:
+            refuse_other_run(found.about["run"], about, out)
         run = Run(config, regions, ranks)
         if found is not None:
-            if not accept_changes:
-                refuse_other_run(found.about["run"], about, out)
-            _restore(run, found)
-        start = run.step
-        notes += [f"no geo-context: {reason}" for reason in _without_context(config, places)]
+            found.read(run.expect(found.tensors))
+            run.restore(found.about["numbers"])
+        start, best = run.step, checkpoints.best()
         stream = open_stream(config, places, regions, rank=ranks.rank, ranks=ranks.size, workers=config.workers)
-        journal = stack.enter_context(Journal(out, start)) if ranks.first else None
-        if journal is not None:
-            write_json(out / "run.json", about)
-            notes += [journal.note] if journal.note else []
-        _learn(run, stream, checkpoints, about, journal, on_step)
-        checkpoints.wait()
-        model = out / MODEL_FILE
-        _save_model(model, run)
+        with Record(out, config, places, about, start, None if best is None else best[1], on_step, together) as record:
+            _learn(run, _views_by_step(stream, run, together), checkpoints, record, about)
+            checkpoints.wait()
+            model, teacher = out / MODEL_FILE, run.whole_teacher()
+            together.first(lambda: None if teacher is None else save_model(model, teacher))
+            record.page(last=True)
+        notes += [f"no geo-context: {reason}" for reason in _without_context(config, places)] + record.notes
         skipped = {failure.place: failure.message for failure in places.failures}
-        for unused in ranks.all_say(stream.left_out | stream.failed):
+        for unused in together.gather(stream.left_out | stream.failed):
             skipped |= {places[index].name: reason for index, reason in sorted(unused.items())}
         return Outcome(model, run.step, start, skipped, notes)
 
 
 def _learn(
     run: Run,
-    stream: Stream[Drawn, ViewBatch],
+    views_by_step: Iterable[tuple[int, ViewBatch, float]],
     checkpoints: Checkpoints,
+    record: Record,
     about: Mapping[str, Any],
-    journal: Journal | None,
-    on_step: Callable[[int, dict[str, float]], None] | None,
 ) -> None:
-    """Make the steps that are left. The first rank has a journal."""
+    """Make the steps that are left."""
     config, ranks = run.config, run.ranks
     with StopSignals() as signals:
-        for step, views, waited in _views_by_step(stream, run):
+        for _, views, waited in views_by_step:
             began = time.perf_counter()
             values = run.advance(views)
-            values |= {"seconds": time.perf_counter() - began, "waited": waited}
-            if journal is not None:
-                journal.write(step, values)
-                if on_step is not None:
-                    on_step(step, values)
+            score = record.step(run, values | {"seconds": time.perf_counter() - began, "waited": waited})
             signal = max(ranks.counts(signals.received))
             stopping = signal > 0 and run.step < config.steps
-            if stopping or run.step % config.checkpoint_every == 0 or run.step == config.steps:
+            due = run.step % config.checkpoint_every == 0 or run.step == config.steps
+            if stopping or due or score is not None:
                 checkpoints.save(run.step, run.tensors(), {"numbers": run.numbers(), "run": about})
+                record.page()
+            if score is not None:
+                checkpoints.mark_best(run.step, score)
             if stopping:
                 checkpoints.wait()
                 raise Stopped(
@@ -153,21 +153,9 @@ def _learn(
                 )
 
 
-def _restore(run: Run, checkpoint: Checkpoint) -> None:
-    checkpoint.read(run.expect(checkpoint.tensors))
-    run.restore(checkpoint.about["numbers"])
-
-
-def _save_model(path: Path, run: Run) -> None:
-    """The teacher's weights, gathered on the first rank and written by it."""
-    model = run.teacher.model
-    state = whole_state(model, run.ranks)
-    if run.ranks.first:
-        save_state(path, state, model.dimensions(), model.pieces, model.card)
-    run.ranks.wait()
-
-
-def _views_by_step(stream: Stream[Drawn, ViewBatch], run: Run) -> Iterator[tuple[int, ViewBatch, float]]:
+def _views_by_step(
+    stream: Stream[Drawn, ViewBatch], run: Run, together: Together
+) -> Iterator[tuple[int, ViewBatch, float]]:
     """Steps to make, this rank's views for them, and the seconds that they were waited for."""
     sensors = {key: run.student.model.sensor_of(key) for key in run.student.model.modalities}
     fitted = partial(even_out, config=run.config, sensors=sensors, ranks=run.ranks)
@@ -176,28 +164,21 @@ def _views_by_step(stream: Stream[Drawn, ViewBatch], run: Run) -> Iterator[tuple
         for step, batch in batches:
             views = fitted(batch)
             if views is None:  # no place of any rank can be used
-                views = fitted(_stand_in(stream, step, run.ranks))
+                views = fitted(_stand_in(stream, step, together))
             assert views is not None
             yield step, views, time.perf_counter() - began
             began = time.perf_counter()
 
 
-def _stand_in(stream: Stream[Drawn, ViewBatch], step: int, ranks: Ranks) -> ViewBatch | None:
+def _stand_in(stream: Stream[Drawn, ViewBatch], step: int, together: Together) -> ViewBatch | None:
     """Another place for a step, on the first rank.
 
     Raises:
         InputError: there is none; on all ranks.
     """
-    batch, reason = None, ""
-    if ranks.first:
-        try:
-            batch = stream.stand_in(step)
-        except InputError as error:
-            reason = str(error)
-    reason = ranks.tell(reason)
-    if reason:
-        raise InputError(reason)
-    return batch
+    found: list[ViewBatch] = []
+    together.first(lambda: found.append(stream.stand_in(step)))
+    return found[0] if found else None
 
 
 def region_table(config: PretrainConfig, places: Corpus) -> RegionTable:
@@ -251,13 +232,6 @@ def refuse_other_run(found: dict[str, Any], wanted: dict[str, Any], out: Path) -
     Raises:
         ConfigError: names every key that differs.
     """
-
-    def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        items: dict[str, Any] = {}
-        for key, value in tree.items():
-            items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        return items
-
     old, new = flat(found), flat(wanted)
     changed = [
         f"{key}: {old.get(key)} -> {new.get(key)}"

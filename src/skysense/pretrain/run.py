@@ -12,12 +12,14 @@ from torch.distributed.tensor import DTensor
 
 from skysense.errors import ConfigError, SkySenseError
 from skysense.geo import RegionTable, region_rule
+from skysense.model.assembly import SkySense
 from skysense.pretrain.batch import ViewBatch
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.learner import build
 from skysense.pretrain.objective import StepTerms
 from skysense.pretrain.prototypes import update_prototypes
 from skysense.train.optimiser import adamw, follow
+from skysense.train.parallel import whole_state
 from skysense.train.ranks import ALONE, Ranks
 from skysense.train.schedules import cosine, linear_then_flat, warmup_cosine
 
@@ -143,6 +145,19 @@ class Run:
                 f"loss or gradient was not finite in {self.skipped_in_a_row} steps in a row, the last of them step "
                 f"{self.step} (places {', '.join(names)}). Lower optimiser.learning_rate, or check these places"
             )
+
+    def whole_teacher(self) -> SkySense | None:
+        """The teacher's model, whole, on the first rank; None on the others, which have to call this too."""
+        model = self.teacher.model
+        if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+            return model if self.ranks.first else None
+        state = whole_state(model, self.ranks)
+        if not self.ranks.first:
+            return None
+        with torch.device("meta"):
+            whole = SkySense(model.config, regions=model.region_table.cells)
+        whole.to_empty(device=self.ranks.device).load_state_dict(state)
+        return whole
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything needed to go on but `numbers`: weights, memories, prototypes, and the optimiser's averages."""

@@ -16,6 +16,7 @@ from skysense.data.places import Places
 from skysense.errors import InputError
 from skysense.geo import RegionTable
 from skysense.model.assembly import SkySense
+from skysense.model.modes import evaluating
 from skysense.observation import Sample, collate
 from skysense.probes.prepare import prepare
 from skysense.sensors import Modality
@@ -71,8 +72,8 @@ def extract(
 ) -> FrozenFeatures:
     """Run a frozen model over places.
 
-    The mode of the model (training or not) is restored at the end. A place of another size than the one before starts a
-    new batch.
+    The mode of every part of the model (training or not) is restored. A place of another size than the one before
+    starts a new batch.
 
     Args:
         model: on any device.
@@ -91,32 +92,26 @@ def extract(
     table = model.region_table
     device = next(model.parameters()).device
     sensors = {key: model.sensor_of(key) for key in model.modalities}
-    was_training = model.training
-    model.eval()
     pooled: list[NDArray[np.float32]] = []
     maps: list[NDArray[np.float32]] = []
     masks: list[NDArray[np.bool_]] = []
     names: list[str] = []
     fused = model.config.fusion.dim
-    try:
-        for batch in _batches(each_sample(places, modalities), batch_size):
-            ready = [
-                _place(prepare(sample.read_as(sensors), frames, clear_only=clear_only), table, regions)
-                for sample in batch
-            ]
-            with torch.inference_mode():
-                features = model(collate(ready).to(device))
-                cells_BDhw = features.cells_BDhw.float().cpu().numpy()
-                occupied_Bhw = features.occupied_Bhw.cpu().numpy()
-            pooled.extend(masked_mean(one, mask) for one, mask in zip(cells_BDhw, occupied_Bhw, strict=True))
-            names.extend(sample.name for sample in ready)
-            if cells:
-                maps.extend(cells_BDhw)
-                masks.extend(occupied_Bhw)
-            if progress is not None:
-                progress(len(names), len(places))
-    finally:
-        model.train(was_training)
+    for batch in _batches(each_sample(places, modalities), batch_size):
+        ready = [
+            _place(prepare(sample.read_as(sensors), frames, clear_only=clear_only), table, regions) for sample in batch
+        ]
+        with evaluating(model), torch.inference_mode():
+            features = model(collate(ready).to(device))
+            cells_BDhw = features.cells_BDhw.float().cpu().numpy()
+            occupied_Bhw = features.occupied_Bhw.cpu().numpy()
+        pooled.extend(masked_mean(one, mask) for one, mask in zip(cells_BDhw, occupied_Bhw, strict=True))
+        names.extend(sample.name for sample in ready)
+        if cells:
+            maps.extend(cells_BDhw)
+            masks.extend(occupied_Bhw)
+        if progress is not None:
+            progress(len(names), len(places))
     if not names:
         raise InputError("there is no place to take features of")
     return FrozenFeatures(tuple(names), np.stack(pooled), tuple(maps), tuple(masks), fused)

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from skysense.observation import Sample, Series
 from skysense.sensors import Modality
 
+FRAMES: Mapping[Modality, int] = {"s2": 20, "s1": 10}
+"""Most frames a model sees of a place: as many as the paper's samples have (specification 1.3)."""
+
 
 def prepare(sample: Sample, frames: Mapping[Modality, int] | None = None, *, clear_only: bool = False) -> Sample:
     """The same place with fewer frames.

@@ -11,17 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from skysense.data.places import Places
 from skysense.errors import InputError
-from skysense.model.assembly import SkySense
 from skysense.probes.classify import Examples, Head, predict
-from skysense.probes.features import FrozenFeatures, extract
+from skysense.probes.features import FrozenFeatures
 from skysense.probes.intervals import interval, paired
 from skysense.probes.metrics import METRICS, Metric
 from skysense.probes.outcomes import Outcome, join
 from skysense.probes.table import ALL_SEEDS, Difference, Table, difference, row
-from skysense.probes.targets import NO_LABEL, Fold, Targets, Task, outer_folds, read_targets, tasks_of
-from skysense.sensors import Modality
+from skysense.probes.targets import NO_LABEL, Fold, Targets
 
 CELLS_PER_CLASS = 25
 """Cells of one class drawn from one place, to learn from and to test on."""
@@ -159,8 +156,24 @@ def pool(
     return results
 
 
-def probe(targets: Targets, features: FrozenFeatures, head: Head, folds: Sequence[Fold], *, seed: int = 0) -> Outcome:
+def probe(
+    targets: Targets,
+    features: FrozenFeatures,
+    head: Head,
+    folds: Sequence[Fold],
+    *,
+    seed: int = 0,
+    cells_per_class: int = CELLS_PER_CLASS,
+) -> Outcome:
     """Learn on each fold's training places, answer on its test places.
+
+    Args:
+        targets: labels of places.
+        features: of these places, in the same order.
+        head: the classifier.
+        folds: indices of places to learn from and to test on.
+        seed: of the head.
+        cells_per_class: cells of one class drawn from one place.
 
     Raises:
         InputError: features of other places than the labels, a fold that tests what it learns from, or no label.
@@ -176,8 +189,8 @@ def probe(targets: Targets, features: FrozenFeatures, head: Head, folds: Sequenc
             raise InputError("a place is both learned from and tested on")
         if not labelled[test].any():
             continue
-        known = examples(targets, features, train[labelled[train]])
-        asked = examples(targets, features, test[labelled[test]])
+        known = examples(targets, features, train[labelled[train]], cells_per_class)
+        asked = examples(targets, features, test[labelled[test]], cells_per_class)
         scores = predict(head, known, asked.features_MD, seed=seed)
         used, place_M = np.unique(asked.place_M, return_inverse=True)
         names = tuple(targets.names[place] for place in used)
@@ -185,7 +198,9 @@ def probe(targets: Targets, features: FrozenFeatures, head: Head, folds: Sequenc
     return join(parts)
 
 
-def examples(targets: Targets, features: FrozenFeatures, places: NDArray[np.int64]) -> Examples:
+def examples(
+    targets: Targets, features: FrozenFeatures, places: NDArray[np.int64], cells_per_class: int = CELLS_PER_CLASS
+) -> Examples:
     """Labelled examples of some places: the places themselves, or cells drawn from them.
 
     The draw depends on the labels and the place alone, not on the method: every method sees the same cells. A cell that
@@ -201,7 +216,7 @@ def examples(targets: Targets, features: FrozenFeatures, places: NDArray[np.int6
         raise InputError("a mask task needs the features of cells, which were not kept")
     rows, labels, owners = [], [], []
     for place in places:
-        where = draw_cells(targets.cells_hw[place], seed=int(place))
+        where = draw_cells(targets.cells_hw[place], cells_per_class, seed=int(place))
         rows.append(features.cells_Dhw[place][:, where[0], where[1]].T)
         labels.append(targets.cells_hw[place][where])
         owners.append(np.full(len(where[0]), place))
@@ -210,55 +225,12 @@ def examples(targets: Targets, features: FrozenFeatures, places: NDArray[np.int6
     return Examples(np.concatenate(rows), np.concatenate(labels), np.concatenate(owners), classes)
 
 
-def draw_cells(cells_hw: NDArray[np.int64], *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of up to `CELLS_PER_CLASS` labelled cells per class."""
+def draw_cells(
+    cells_hw: NDArray[np.int64], per_class: int = CELLS_PER_CLASS, *, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of up to ``per_class`` labelled cells per class."""
     rng = np.random.default_rng(seed)
     flat = cells_hw.ravel()
-    drawn = [
-        rng.permutation(np.flatnonzero(flat == value))[:CELLS_PER_CLASS] for value in np.unique(flat[flat != NO_LABEL])
-    ]
+    drawn = [rng.permutation(np.flatnonzero(flat == value))[:per_class] for value in np.unique(flat[flat != NO_LABEL])]
     row_M, col_M = np.divmod(np.concatenate(drawn) if drawn else np.empty(0, np.int64), max(cells_hw.shape[1], 1))
     return row_M, col_M
-
-
-def task_named(places: Places, label: str) -> Task:
-    """The task of a label.
-
-    Raises:
-        InputError: if the data set has no such label.
-    """
-    for task in tasks_of(places):
-        if task.label == label:
-            return task
-    raise InputError(f"there is no label {label!r}", file=places.root, fix=f"There are {', '.join(places.legends)}")
-
-
-def score_places(
-    model: SkySense,
-    places: Places,
-    label: str = "scene",
-    *,
-    head: Head = "linear",
-    frames: Mapping[Modality, int] | None = None,
-    clear_only: bool = False,
-    seed: int = 0,
-) -> dict[str, float]:
-    """One quick look at a model: each metric of one task, without intervals; what a training run watches.
-
-    Args:
-        model: frozen while it is looked at.
-        places: with labels; split as they say, or by cross-validation.
-        label: of the task.
-        head: the classifier.
-        frames: most frames per modality.
-        clear_only: use cloud-free pixels only, where that is known.
-        seed: of the folds.
-
-    Raises:
-        InputError: no such label, or nothing labelled to test on.
-    """
-    task = task_named(places, label)
-    features = extract(model, places, frames=frames, clear_only=clear_only, cells=task.kind == "mask")
-    outcome = probe(read_targets(places, task), features, head, outer_folds(list(places), seed=seed), seed=seed)
-    ones = np.ones((1, len(outcome.places)))
-    return {name: float(metric(outcome)(ones)[0]) for name, metric in METRICS[task.kind].items()}

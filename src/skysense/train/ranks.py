@@ -71,14 +71,6 @@ class Ranks:
         gathered: Tensor = _Gathered.apply(rows_RX, self, self.counts(len(rows_RX)))
         return gathered
 
-    def tell(self, content: Any) -> Any:
-        """What the first rank says; the others' argument does not matter."""
-        if self.size == 1:
-            return content
-        said = [content]
-        dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
-        return said[0]
-
     def all_say(self, content: Any) -> list[Any]:
         """What each rank says, in the order of the ranks."""
         if self.size == 1:
@@ -86,10 +78,6 @@ class Ranks:
         said: list[Any] = [None] * self.size
         dist.all_gather_object(said, content)
         return said
-
-    def wait(self) -> None:
-        """Until all have come here."""
-        self.counts(0)
 
 
 class _Gathered(torch.autograd.Function):
