@@ -36,8 +36,9 @@ from skysense.errors import ConfigError
 from skysense.files import make_folder, plain
 from skysense.model.assembly import SkySense
 from skysense.model.loading import MODEL_FILE, load
-from skysense.pretrain.config import ObjectiveConfig, OptimiserConfig, PretrainConfig, ViewConfig
+from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.loop import pretrain
+from skysense.pretrain.recipes import recipe
 from skysense.probes.context import (
     ALL_CROPS,
     AMBIGUOUS_CROPS,
@@ -57,23 +58,8 @@ from skysense.probes.protocol import Method, Outcomes, Results, pool, probe_all
 from skysense.probes.raw import extract_raw
 from skysense.probes.targets import Targets, outer_folds, read_targets, tasks_of
 
-RECIPE = PretrainConfig(
-    preset="tiny",
-    steps=350,
-    batch_size=16,
-    views=ViewConfig(global_cells=8, s2_frames=10, s1_frames=4, local_crops=1),
-    objective=ObjectiveConfig(
-        pixel_cells=8,
-        beta=3.0,
-        head_prototypes=256,
-        memory_rows=2048,
-        teacher_temperature=0.02,
-        teacher_temperature_start=0.02,
-        geo_momentum=0.9,
-        geo_dead=0.0,  # the recorded runs knew no such rule
-    ),
-    optimiser=OptimiserConfig(learning_rate=2e-3, teacher_momentum=0.98),
-)
+_TINY = recipe("tiny")
+RECIPE = replace(_TINY, steps=350, optimiser=replace(_TINY.optimiser, teacher_momentum=0.98), checkpoint_every=100)
 """Views of a quarter of the paper's ground and few frames, so that two CPU cores can do it once per seed."""
 
 CROPS = "crop_type"

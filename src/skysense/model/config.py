@@ -333,6 +333,13 @@ PRESETS: dict[str, ModelConfig] = {
         fusion=FusionConfig(input_dim=384, dim=384, depth=8, heads=6, drop_path=0.1),
         geo_context=GeoContextConfig(prototypes=32),
     ),
+    "base": ModelConfig(
+        hr=SwinConfig(embed_dim=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24), drop_path=0.2, pad_small_map=True),
+        s2=ViTConfig(in_channels=10, image_size=16, dim=768, depth=12, heads=12, drop_path=0.2),
+        s1=ViTConfig(in_channels=2, image_size=16, dim=768, depth=12, heads=12, drop_path=0.2),
+        fusion=FusionConfig(input_dim=768, dim=768, depth=12, heads=12, drop_path=0.2),
+        geo_context=GeoContextConfig(prototypes=64),
+    ),
     "huge": ModelConfig(
         hr=SwinConfig(), s2=ViTConfig(in_channels=10), s1=ViTConfig(in_channels=2), fusion=FusionConfig()
     ),
@@ -346,7 +353,8 @@ PRESETS: dict[str, ModelConfig] = {
 }
 """Models by name.
 
-* ``tiny`` is pre-trained in minutes on two CPU cores, ``small`` on one GPU; both read windows of 4 cells and more.
+* ``tiny`` is pre-trained in minutes on two CPU cores, ``small`` on one GPU, ``base`` on some; all read windows of 4
+  cells and more.
 * ``huge`` is the published SkySense: 1,659,008,144 parameters. Its high-resolution images have at least 225 px a side.
 * ``huge++`` is what SkySense++ has instead: Sentinel encoders without a class token, with positions for 4 x 4 patches
   and another epsilon; dates on Sentinel-2 only (specification 2.4, Q5, Q7). Its annotation tokens and VAE are left out.
