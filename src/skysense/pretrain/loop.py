@@ -115,7 +115,7 @@ def pretrain(
             model, teacher = out / MODEL_FILE, run.whole_teacher()
             together.first(lambda: None if teacher is None else save_model(model, teacher))
             record.page(last=True)
-        notes += [f"no geo-context: {reason}" for reason in _without_context(config, places)] + record.notes
+        notes += [f"no geo-context: {reason}" for reason in _without_context(config, places, regions)] + record.notes
         skipped = {failure.place: failure.message for failure in places.failures}
         for unused in together.gather(stream.left_out | stream.failed):
             skipped |= {places[index].name: reason for index, reason in sorted(unused.items())}
@@ -248,8 +248,13 @@ def refuse_other_run(found: dict[str, Any], wanted: dict[str, Any], out: Path) -
 _FREE = tuple(f"config.{key}" for key in FREE)
 
 
-def _without_context(config: PretrainConfig, places: Corpus) -> list[str]:
+def _without_context(config: PretrainConfig, places: Corpus, regions: RegionTable) -> list[str]:
     if not config.objective.geo_context:
         return ["objective.geo_context is off"]
-    nowhere = sum(place.lon is None for place in places)
-    return [f"{nowhere} of {len(places)} places have no position"] if nowhere else []
+    found = []
+    positions = [(place.lon, place.lat) for place in places if place.lon is not None]
+    if nowhere := len(places) - len(positions):
+        found.append(f"{nowhere} of {len(places)} places have no position")
+    if outside := sum(regions.slot(*position) is None for position in positions):
+        found.append(f"{outside} of {len(places)} places lie in no region of the table")
+    return found
