@@ -32,7 +32,7 @@ _TERMS = ("pixel", "object", "image", "masked", "align")
 
 _SCHEDULE: Panels = {"learning rate": {"": "learning_rate"}, "gradient norm": {"": "gradient_norm"}}
 _EXACT = ("learning_rate",)
-_SPEED: Panels = {"seconds per step": {"": "seconds"}}
+_SPEED: Panels = {"seconds per step": {"reckoning": "seconds", "waiting for places": "waited"}}
 _SHARE = 0.02
 """Most of a run's time that may go into its page."""
 
@@ -131,7 +131,7 @@ def differing(config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
 def _progress(rows: Rows, config: Mapping[str, Any]) -> dict[str, Any]:
     made, wanted = int(rows[-1]["step"]) + 1 if rows else 0, config["steps"]
     facts: dict[str, Any] = {"steps": f"{made:,} of {wanted:,}", "preset": config["preset"]}
-    seconds = [row["seconds"] for row in rows[-_RECENT:] if row.get("seconds")]
+    seconds = [row["seconds"] + row.get("waited", 0) for row in rows[-_RECENT:] if row.get("seconds")]
     if seconds:
         now = median(seconds)
         facts["speed"] = f"{now:.3g} s per step, {config['batch_size'] / now:.3g} places per second"
@@ -178,9 +178,9 @@ def _add_curves(report: Report, rows: Rows) -> None:
     words = "A rank or an entropy that falls towards zero is collapse"
     _section(report, rows, "Signs of collapse", collapse, words, from_zero=True)
     _section(report, rows, "Optimiser", _SCHEDULE, "Learning rate, and norm of the gradient before clipping")
-    _section(report, rows, "Speed", _SPEED, "Time of a step", from_zero=True)
+    _section(report, rows, "Speed", _SPEED, "Time of a step, and how long it waited for its places", from_zero=True)
     drawn = ({"loss": {"": "loss"}}, _terms(logged), probes, collapse, _SCHEDULE, _SPEED)
-    known = {name for panels in drawn for lines in panels.values() for name in lines.values()}
+    known = {"skipped"} | {name for panels in drawn for lines in panels.values() for name in lines.values()}
     _section(report, rows, "Other values", {name: {"": name} for name in logged if name not in known}, "As logged")
 
 
