@@ -229,11 +229,14 @@ class Batch:
         frames: one `Frames` per modality that any sample has.
         region_B: slot of each sample's region, -1 for none.
         names: of the samples.
+        words_B: int64 within 0 .. 2^32 - 1, a random word per sample for what a model draws while it learns; torch's
+            generator draws if None.
     """
 
     frames: dict[Modality, Frames]
     region_B: Tensor
     names: list[str]
+    words_B: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -243,7 +246,8 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The same on another device."""
         moved = {key: frames.to(device) for key, frames in self.frames.items()}
-        return Batch(moved, self.region_B.to(device), self.names)
+        words = None if self.words_B is None else self.words_B.to(device)
+        return Batch(moved, self.region_B.to(device), self.names, words)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skysense.model.blocks import Block, DropPath, SelfAttention, attend, rates
+from skysense.model.blocks import Block, SelfAttention, attend, rates
+from skysense.model.drop_path import DropPath, stir
 
 
 def test_drop_path_drops_whole_samples_and_keeps_the_mean() -> None:
@@ -17,6 +18,30 @@ def test_drop_path_drops_whole_samples_and_keeps_the_mean() -> None:
     layer.eval()
     x = torch.randn(2, 3)
     assert layer(x) is x
+
+
+def test_words_decide_by_themselves_who_is_left_out() -> None:
+    layer, words = DropPath(0.3), torch.randint(2**32, (20_000,))
+    x = torch.ones(20_000, 2)
+    factor = layer.factor(x, words)
+    assert factor is not None and factor.shape == (20_000, 1)
+    assert torch.equal(factor[5:9], layer.factor(x[5:9], words[5:9]))  # whoever else is there
+    assert abs(float(factor.mean()) - 1) < 0.02
+    others = layer.factor(x, stir(words, 1))
+    assert others is not None
+    both = ((factor == 0) & (others == 0)).double().mean()  # draws of two blocks have nothing to do with each other
+    assert abs(float(both) - 0.09) < 0.01
+    assert layer.eval().factor(x, words) is None
+    assert DropPath(0.0).factor(x, words) is None
+
+
+def test_stirred_words_are_spread_evenly_even_if_words_are_neighbours() -> None:
+    found = torch.stack([stir(torch.arange(4096), number) for number in range(8)])
+    assert int(found.min()) >= 0 and int(found.max()) < 2**32
+    assert len(found.unique()) == found.numel()
+    share = (found.flatten() >> 28).bincount(minlength=16).double() / found.numel()
+    assert float((share - 1 / 16).abs().max()) < 0.01
+    assert torch.equal(found[3], stir(torch.arange(4096), torch.full((4096,), 3)))
 
 
 def test_rates_grow_linearly() -> None:

@@ -23,6 +23,7 @@ from skysense.data.joined import JoinedPlaces
 from skysense.data.places import Places
 from skysense.errors import ConfigError, InputError, OutputError, SkySenseError, Stopped
 from skysense.geo import RegionTable, mercator_tile
+from skysense.model.assembly import SkySense
 from skysense.model.loading import load as load_model
 from skysense.pretrain.config import (
     ObjectiveConfig,
@@ -33,7 +34,10 @@ from skysense.pretrain.config import (
     ViewConfig,
 )
 from skysense.pretrain.journal import read
-from skysense.pretrain.loop import Run, open_stream, pretrain, region_table
+from skysense.pretrain.loop import open_stream, pretrain, region_table
+from skysense.pretrain.probing import TrainingProbe
+from skysense.pretrain.report import RunPage
+from skysense.pretrain.run import Run
 from skysense.train.checkpoints import Checkpoints
 
 SMALL = PretrainConfig(
@@ -342,11 +346,75 @@ def test_changed_settings_may_be_accepted_and_some_may_change_anyway(earth: Path
         pretrain(other, Places(earth), tmp_path, device="cpu", accept_changes=True)
 
 
+def test_the_best_score_is_that_of_the_steps_that_were_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after the best step was saved and before it was marked; and after a best step that was not saved."""
+    simulate(tmp_path / "earth", regions=2, places_per_region=8, footprint_cells=8, split={"train": 0.5, "val": 0.5})
+    places = Places(tmp_path / "earth").select(split="train")
+    config = replace(SMALL, checkpoint_every=1, probe=ProbeConfig(every=1, labels=("scene",), places=16))
+    scores = [0.5, 0.9, 0.7, 0.6, 0.8, 0.4]
+
+    def look(probe: TrainingProbe, model: SkySense) -> dict[str, float]:
+        looks.append(len(looks))
+        return {"probe/score": scores[looks[-1]]}
+
+    monkeypatch.setattr(TrainingProbe, "look", look)
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints", keep=2)
+    looks: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "mark_best", lambda *_: None)
+        with pytest.raises(Stop):
+            pretrain(config, places, tmp_path / "run", device="cpu", on_step=stop_after(2))
+    assert checkpoints.best() is None
+    looks = [0, 1]  # the third step is made again
+    pretrain(config, places, tmp_path / "run", device="cpu")
+    assert checkpoints.best() == (2, 0.9)
+    best = load_file(tmp_path / "run" / "best.safetensors")
+    kept = saved(tmp_path / "run", 2)["tensors"]
+    assert torch.equal(best["dates.table"], kept["learner.teacher.model.dates.table"])  # type: ignore[index]
+    looks = []
+    scores = [0.1]
+    other = replace(config, steps=7, probe=replace(config.probe, places=14))  # asks something else: a score of its own
+    pretrain(other, places, tmp_path / "run", device="cpu", accept_changes=True)
+    assert checkpoints.best() == (7, 0.1)
+
+
+def test_a_page_that_cannot_be_written_does_not_end_a_run(
+    earth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(page: RunPage, *, last: bool = False) -> None:
+        raise OutputError("could not be written: no space left on device", file=page.out / "report.html")
+
+    monkeypatch.setattr(RunPage, "write", full)
+    outcome = pretrain(replace(SMALL, steps=1), Places(earth), tmp_path, device="cpu")
+    assert [note for note in outcome.notes if "report.html" in note and "no space" in note]
+
+
+def test_compiled_blocks_learn_the_same(earth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the compiler's front end alone: what it would hand to a backend is run as it is."""
+    compile_with = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda one, dynamic: compile_with(one, backend="eager", dynamic=dynamic))
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    config = replace(SMALL, steps=1)
+    pretrain(config, Places(earth), tmp_path / "plain", device="cpu")
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        compiled = replace(config, parallel=ParallelConfig(compile=True))
+        pretrain(compiled, Places(earth), tmp_path / "compiled", device="cpu")
+    assert torch._dynamo.utils.counters["frames"]["ok"] >= 4  # blocks of Swin and of ViT, for student and teacher
+    rows = [read(tmp_path / run / "log.jsonl")[0] for run in ("plain", "compiled")]
+    assert rows[1]["loss"] == pytest.approx(rows[0]["loss"], rel=1e-5)
+    assert rows[1]["gradient_norm"] == pytest.approx(rows[0]["gradient_norm"], rel=1e-4)
+    with pytest.raises(ConfigError, match="selective cannot look into compiled blocks"):
+        ParallelConfig(compile=True, checkpointing="selective")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops(earth: Path, tmp_path: Path, number: signal.Signals) -> None:
     def on_step(step: int, _: dict[str, float]) -> None:
         if step == 2:
             signal.raise_signal(number)
+            if number == signal.SIGTERM:  # schedulers tell every process, and torchrun tells it again
+                signal.raise_signal(number)
 
     usual = signal.getsignal(number)
     with pytest.raises(Stopped, match=r"3 of 6 steps are saved.*same command") as stopped:

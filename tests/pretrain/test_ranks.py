@@ -20,10 +20,11 @@ from skysense.data.earth.writing import LEGENDS, TITLE
 from skysense.data.loader import permutation
 from skysense.data.places import Places
 from skysense.data.places_write import write_dataset, write_place
-from skysense.errors import SkySenseError, Stopped
+from skysense.errors import OutputError, SkySenseError, Stopped
+from skysense.model.config import PRESETS
 from skysense.pretrain.batch import ViewBatch
 from skysense.pretrain.config import ObjectiveConfig, ParallelConfig, PretrainConfig, ViewConfig
-from skysense.pretrain.journal import read
+from skysense.pretrain.journal import Journal, read
 from skysense.pretrain.loop import pretrain
 from skysense.pretrain.run import Run
 from skysense.train.checkpoints import Checkpoints
@@ -95,6 +96,29 @@ def learn_with_an_ill_step(rank: int, size: int, earth: Path, out: Path, config:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Run, "advance", ill_advance)
         pretrain(config, Places(earth), out, device="cpu")
+
+
+def learn_with_drop_path(rank: int, size: int, earth: Path, out: Path, config: PretrainConfig) -> None:
+    """A run whose preset leaves branches out."""
+    tiny = PRESETS["tiny"]
+    parts = {key: replace(getattr(tiny, key), drop_path=0.4) for key in ("hr", "s2", "s1", "fusion")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "tiny", replace(tiny, **parts))
+        pretrain(config, Places(earth), out, device="cpu")
+
+
+def first_rank_fails(rank: int, size: int, earth: Path, out: Path, config: PretrainConfig) -> str:
+    """The disk of the first rank is full when it wants to write its second line."""
+    write = Journal.write
+
+    def full(journal: Journal, step: int, values: dict[str, float]) -> None:
+        if step == 1:
+            raise OutputError("could not be written: no space left on device", file=journal.path)
+        write(journal, step, values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "write", full)
+        return refused(rank, size, earth, out, config)
 
 
 def refused(rank: int, size: int, earth: Path, out: Path, config: PretrainConfig) -> str:
@@ -201,8 +225,41 @@ def test_other_ranks_go_on_with_the_same_step(
     assert_close_rows(rows[2], others[2])
 
 
-def test_a_step_that_is_ill_on_one_rank_is_skipped_by_all(earth: Path, tmp_path: Path) -> None:
-    processes.run(learn_with_an_ill_step, earth, tmp_path, replace(CONFIG, parallel=FSDP), 1, timeout=300)
+def test_drop_path_leaves_the_same_out_however_many_ranks(earth: Path, alone: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=1)
+    learn_with_drop_path(0, 1, earth, tmp_path / "one", config)
+    (row,) = read(tmp_path / "one" / "log.jsonl")
+    assert abs(row["loss"] - read(alone / "log.jsonl")[0]["loss"]) > 1e-3
+    processes.run(learn_with_drop_path, earth, tmp_path / "two", replace(config, parallel=FSDP), timeout=300)
+    (other,) = read(tmp_path / "two" / "log.jsonl")
+    assert_close_rows(row, other)
+
+
+def test_in_bfloat16_sharded_ranks_learn_about_what_copies_do(earth: Path, tmp_path: Path) -> None:
+    rows = []
+    for parallel in (DDP, FSDP):
+        config = replace(CONFIG, steps=2, precision="bfloat16", parallel=parallel)
+        processes.run(learn, earth, tmp_path / parallel.strategy, config, timeout=300)
+        rows.append(read(tmp_path / parallel.strategy / "log.jsonl"))
+    for row, other in zip(*rows, strict=True):
+        assert other["loss"] == pytest.approx(row["loss"], rel=5e-3)
+        assert other["gradient_norm"] == pytest.approx(row["gradient_norm"], rel=0.05)
+    sharded = saved(tmp_path / "fsdp", 2)["tensors"]
+    assert {value.dtype for value in sharded.values()} <= {torch.float32, torch.int64, torch.bool}
+
+
+def test_what_goes_wrong_on_the_first_rank_ends_all_with_its_message(earth: Path, tmp_path: Path) -> None:
+    told = processes.run(first_rank_fails, earth, tmp_path, CONFIG, timeout=300)
+    assert len(set(told)) == 1
+    assert told[0].startswith("OutputError") and "log.jsonl: could not be written: no space left" in told[0]
+    assert Checkpoints(tmp_path / "checkpoints", keep=3).steps() == [1]
+
+
+@pytest.mark.parametrize("parallel", [DDP, FSDP])
+def test_a_step_that_is_ill_on_one_rank_is_skipped_by_all(
+    earth: Path, tmp_path: Path, parallel: ParallelConfig
+) -> None:
+    processes.run(learn_with_an_ill_step, earth, tmp_path, replace(CONFIG, parallel=parallel), 1, timeout=300)
     rows = read(tmp_path / "log.jsonl")
     assert [row["skipped"] for row in rows] == [0, 1, 1]
     assert "loss" not in rows[1]  # it is no number

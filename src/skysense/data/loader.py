@@ -139,18 +139,26 @@ class Stream(Generic[Drawn, Prepared]):
             )
         self.read, self.length, self.seed, self.draw, self.assemble = read, length, seed, draw, assemble
         self.batch_size, self.rank, self.ranks, self.workers = min(batch_size, length), rank, ranks, workers
+        self._kept = (-1, np.empty(0, np.int64))
         self.failed: dict[int, str] = {}
         self.left_out: dict[int, str] = {}
 
     def indices(self, step: int) -> tuple[int, NDArray[np.int64]]:
         """Epoch, and indices of the samples that this rank reads for a step."""
-        epoch, order = self._order(step)
-        return epoch, np.array_split(order[: self.batch_size], self.ranks)[self.rank]
+        epoch, start = self._position(step)
+        batch = self._order(epoch)[start : start + self.batch_size]
+        return epoch, np.array_split(batch, self.ranks)[self.rank]
 
-    def _order(self, step: int) -> tuple[int, NDArray[np.int64]]:
-        """Epoch, and all samples in its order beginning with those of a step."""
+    def _position(self, step: int) -> tuple[int, int]:
+        """Epoch of a step, and where in its order its batch begins."""
         epoch, position = divmod(step, self.length // self.batch_size)
-        return epoch, np.roll(permutation(self.seed, epoch, self.length), -position * self.batch_size)
+        return epoch, position * self.batch_size
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """All samples in the order of an epoch; kept, since millions take seconds."""
+        if self._kept[0] != epoch:
+            self._kept = (epoch, permutation(self.seed, epoch, self.length))
+        return self._kept[1]
 
     def batch(self, step: int) -> Prepared | None:
         """This rank's part of the batch of a step; None if nothing of it can be used."""
@@ -176,9 +184,9 @@ class Stream(Generic[Drawn, Prepared]):
         Raises:
             InputError: if no sample at all can be used.
         """
-        epoch, order = self._order(step)
+        epoch, start = self._position(step)
         # The batch itself comes last: it says why nothing can be used if the epoch has no other.
-        candidates = np.roll(order, -self.batch_size).tolist()
+        candidates = np.roll(self._order(epoch), -start - self.batch_size).tolist()
         for index in candidates:
             drawn = self._drawn(epoch, index)
             if drawn:

@@ -18,6 +18,7 @@ from skysense.errors import InputError
 from skysense.geo import CELL_HR_PX, RegionTable, region_rule
 from skysense.model.align import UpSamplingHead
 from skysense.model.config import ModelConfig
+from skysense.model.drop_path import stir
 from skysense.model.entry import Entry
 from skysense.model.fusion import DateTable, Fusion
 from skysense.model.geocontext import GeoContext
@@ -188,7 +189,7 @@ class SkySense(nn.Module):
                 cell grid.
         """
         frames = self.encode(batch, modalities, hidden)
-        fused, occupied = self.fuse(frames, batch.size, cell_grid(batch))
+        fused, occupied = self.fuse(frames, batch.size, cell_grid(batch), batch.words_B)
         return Features(frames, fused, occupied, self.context(fused, occupied, batch.region_B))
 
     def encode(
@@ -204,18 +205,25 @@ class SkySense(nn.Module):
         encoded: dict[Modality, FrameFeatures] = {}
         for key in MODALITIES:
             if key in wanted and key in batch.frames:
-                features = self._encode_modality(key, batch.frames[key], hidden)
+                features = self._encode_modality(key, batch.frames[key], hidden, batch.words_B)
                 if features is not None:
                     encoded[key] = features
         return encoded
 
-    def fuse(self, frames: Mapping[Modality, FrameFeatures], size: int, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def fuse(
+        self,
+        frames: Mapping[Modality, FrameFeatures],
+        size: int,
+        grid: tuple[int, int],
+        words_B: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Fuse frame features per cell.
 
         Args:
             frames: from `encode`, or a part of it.
             size: number of samples B.
             grid: height and width in cells.
+            words_B: random words of the samples, see `Batch`.
 
         Returns:
             Fused features ``(B, D, h, w)`` and the bool mask ``(B, h, w)`` of cells that have any token.
@@ -227,14 +235,18 @@ class SkySense(nn.Module):
             weight = self.fusion.projection.weight
             nothing = torch.zeros(size, *grid, dtype=torch.bool, device=weight.device)
             return weight.new_zeros(size, self.fusion.config.dim, *grid), nothing
+        words_S = None
+        if words_B is not None:
+            words_S = stir(words_B[:, None], torch.arange(grid[0] * grid[1], device=words_B.device)).flatten()
         if all(_complete(part, size) for part in parts):
             tokens_BThwC = torch.cat([tokens.unflatten(0, (size, -1)) for tokens in dated], dim=1)
-            fused = self.fusion(tokens_BThwC.permute(0, 2, 3, 1, 4).flatten(0, 2).contiguous())[:, 0]
+            tokens_SNC = tokens_BThwC.permute(0, 2, 3, 1, 4).flatten(0, 2).contiguous()
+            fused = self.fusion(tokens_SNC, words_S=words_S)[:, 0]
             occupied = torch.ones(size, *grid, dtype=torch.bool, device=fused.device)
         else:
             sample_N = torch.cat([part.sample_N for part in parts])
             row_SN, valid_SN = _sequences(sample_N, torch.cat([part.valid_Nhw for part in parts]), size)
-            fused = self.fusion.fuse(torch.cat(dated).flatten(0, 2), row_SN, valid_SN)
+            fused = self.fusion.fuse(torch.cat(dated).flatten(0, 2), row_SN, valid_SN, words_S)
             occupied = valid_SN.any(dim=1).view(size, *grid)
         return fused.view(size, *grid, -1).permute(0, 3, 1, 2), occupied
 
@@ -252,7 +264,9 @@ class SkySense(nn.Module):
                 fix="Load a file that holds it, or use an encoder by itself, e.g. model.hr(image)",
             )
 
-    def _encode_modality(self, key: Modality, frames: Frames, hidden: Hidden | None) -> FrameFeatures | None:
+    def _encode_modality(
+        self, key: Modality, frames: Frames, hidden: Hidden | None, words_B: Tensor | None
+    ) -> FrameFeatures | None:
         sample_N, time_N = frames.present_BT.nonzero(as_tuple=True)
         if not len(sample_N):
             return None
@@ -262,18 +276,19 @@ class SkySense(nn.Module):
             values, valid = frames.values_BTCHW.flatten(0, 1), frames.valid_BTHW.flatten(0, 1)
         else:
             values, valid = frames.values_BTCHW[sample_N, time_N], frames.valid_BTHW[sample_N, time_N]
+        words_N = None if words_B is None else stir(words_B[sample_N], time_N * len(MODALITIES) + MODALITIES.index(key))
         if key == "hr":
             if hidden is not None:
                 hidden = replace(hidden, tokens_Bhw=hidden.tokens_Bhw[sample_N])
-            features = self.hr(self.entry_hr(values, valid), hidden)[-1]
+            features = self.hr(self.entry_hr(values, valid), hidden, words_N)[-1]
             valid = valid.unflatten(2, (-1, CELL_HR_PX)).unflatten(1, (-1, CELL_HR_PX)).sum((2, 4))
             valid = valid >= CELL_HR_PX**2 / 2
         elif key == "s2":
             self._need("align_s2")
-            features = self.align_s2(self.s2(self.entry_s2(values, valid))[-1])
+            features = self.align_s2(self.s2(self.entry_s2(values, valid), words_N)[-1])
         else:
             self._need("align_s1")
-            features = self.align_s1(self.s1(self.entry_s1(values, valid))[-1])
+            features = self.align_s1(self.s1(self.entry_s1(values, valid), words_N)[-1])
         height, width = valid.shape[1:]
         return FrameFeatures(features[:, :, :height, :width], sample_N, time_N, day_N, valid)
 

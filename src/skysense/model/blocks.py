@@ -1,4 +1,4 @@
-"""Parts that several transformers share: drop-path, MLP, the pre-norm block of ViT and fusion.
+"""Parts that several transformers share: MLP, the pre-norm block of ViT and fusion.
 
 Letters: S sequences, L tokens of a sequence, D width.
 """
@@ -12,31 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from skysense.model.drop_path import DropPath, scaled
 from skysense.model.linear import Linear
-
-
-class DropPath(nn.Module):
-    """Leave a branch out for some samples while training (stochastic depth).
-
-    Args:
-        rate: probability of leaving it out; what stays is scaled up by ``1 / (1 - rate)``.
-    """
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape; the first axis is the samples."""
-        if not self.training or self.rate == 0:
-            return x
-        keep = 1 - self.rate
-        mask = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep).div_(keep)
-        return x * mask
-
-    def extra_repr(self) -> str:
-        """What ``print`` shows."""
-        return f"rate={self.rate:g}"
+from skysense.model.norm import LayerNorm
 
 
 class Mlp(nn.Module):
@@ -108,32 +86,46 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, heads: int, mlp_ratio: float, drop_path: float, eps: float) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(dim, eps)
+        self.attention_norm = LayerNorm(dim, eps)
         self.attention = SelfAttention(dim, heads)
-        self.mlp_norm = nn.LayerNorm(dim, eps)
+        self.mlp_norm = LayerNorm(dim, eps)
         self.mlp = Mlp(dim, round(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)
 
     @overload
-    def forward(self, x_SLD: Tensor, queries: int | None = None) -> Tensor: ...
+    def forward(self, x_SLD: Tensor, queries: int | None = None, words: None = None) -> Tensor: ...
 
     @overload
-    def forward(self, x_SLD: Sequence[Tensor], queries: int | None = None) -> list[Tensor]: ...
+    def forward(
+        self, x_SLD: Sequence[Tensor], queries: int | None = None, words: Sequence[Tensor] | None = None
+    ) -> list[Tensor]: ...
 
-    def forward(self, x_SLD: Tensor | Sequence[Tensor], queries: int | None = None) -> Tensor | list[Tensor]:
-        """``(S, L, D)`` to ``(S, L, D)``, or to the first ``queries`` tokens of it at the cost of those; or several."""
+    def forward(
+        self,
+        x_SLD: Tensor | Sequence[Tensor],
+        queries: int | None = None,
+        words: Sequence[Tensor] | None = None,
+    ) -> Tensor | list[Tensor]:
+        """``(S, L, D)`` to ``(S, L, D)``, or to the first ``queries`` tokens of it at the cost of those; or several.
+
+        ``words`` of several decide which samples drop-path leaves out.
+        """
         if isinstance(x_SLD, Tensor):
-            return self.one(x_SLD, queries)
-        return [self.one(part, queries) for part in x_SLD]
+            return self.one(x_SLD, queries, self.drop_path.factor(x_SLD))
+        some = [None] * len(x_SLD) if words is None else words
+        return [
+            self.one(part, queries, self.drop_path.factor(part, word_S))
+            for part, word_S in zip(x_SLD, some, strict=True)
+        ]
 
-    def one(self, x_SLD: Tensor, queries: int | None) -> Tensor:
-        """`forward` of one tensor."""
+    def one(self, x_SLD: Tensor, queries: int | None, factor_S11: Tensor | None) -> Tensor:
+        """`forward` of one tensor, with what drop-path multiplies."""
         normed_SLD = self.attention_norm(x_SLD)
         if queries is None:
             x_SLD = x_SLD + self.attention(normed_SLD)
         else:
             x_SLD = x_SLD[:, :queries] + self.attention.from_first(normed_SLD, queries)
-        return x_SLD + self.drop_path(self.mlp(self.mlp_norm(x_SLD)))
+        return x_SLD + scaled(self.mlp(self.mlp_norm(x_SLD)), factor_S11)
 
 
 def stack(dim: int, depth: int, heads: int, mlp_ratio: float, drop_path: float, eps: float) -> nn.ModuleList:

@@ -57,33 +57,35 @@ class Fusion(Blocks):
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         initialise(self)
 
-    def forward(self, tokens_SNC: Tensor, keep: int = 1) -> Tensor:
+    def forward(self, tokens_SNC: Tensor, keep: int = 1, words_S: Tensor | None = None) -> Tensor:
         """Fuse sequences of one length.
 
         Args:
             tokens_SNC: aligned features, dates added; any N.
             keep: how many tokens to return, the learned one first. The last block works for these only.
+            words_S: random words of the sequences, for drop-path; see `skysense.model.drop_path`.
 
         Returns:
             ``(S, keep, D)``.
         """
-        return joined(self._fused(self._pieces(tokens_SNC), keep))
+        parts = self._pieces(tokens_SNC)
+        words = None if words_S is None else list(words_S.split([part.shape[0] for part in parts]))
+        return joined(self._fused(parts, keep, words))
 
     def _pieces(self, tokens_SNC: Tensor) -> Sequence[Tensor]:
         return pieces(tokens_SNC, (1 + tokens_SNC.shape[1]) * round(self.config.dim * self.config.mlp_ratio))
 
-    def _fused(self, parts: Sequence[Tensor], keep: int) -> list[Tensor]:
+    def _fused(self, parts: Sequence[Tensor], keep: int, words: list[Tensor] | None) -> list[Tensor]:
         """As `forward` of each part; block by block, so that each block is called once."""
-        found = [
-            torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), self.projection(tokens)], dim=1)
-            for tokens in parts
-        ]
+        fronts = [self.cls_token.expand(tokens.shape[0], -1, -1) for tokens in parts]
+        found = [torch.cat([front, self.projection(part)], dim=1) for front, part in zip(fronts, parts, strict=True)]
+        run = self._runner(words)
         *first, last = self.blocks
         for block in first:
-            found = self._run(block, found)
-        return self._run(last, found, keep)
+            found = run(block, found)
+        return run(last, found, queries=keep)
 
-    def fuse(self, tokens_NC: Tensor, row_SN: Tensor, valid_SN: Tensor) -> Tensor:
+    def fuse(self, tokens_NC: Tensor, row_SN: Tensor, valid_SN: Tensor, words_S: Tensor | None = None) -> Tensor:
         """Fuse sequences of different lengths without a step spent on what is absent.
 
         Sequences of the same length run together; nothing is padded or masked.
@@ -92,6 +94,7 @@ class Fusion(Blocks):
             tokens_NC: all tokens, in any order.
             row_SN: for every sequence and position, the row of ``tokens_NC``; whatever where not valid.
             valid_SN: bool, positions that hold a token.
+            words_S: as in `forward`.
 
         Returns:
             ``(S, D)``; zeros for a sequence without a token.
@@ -107,10 +110,13 @@ class Fusion(Blocks):
             if length
             for part in self._pieces(group.view(count, length, -1))
         ]
+        empty_rows = counts[0] if lengths[0] == 0 else 0
         if parts:
-            fused = [part[:, 0] for part in self._fused(parts, 1)]
+            sizes = [part.shape[0] for part in parts]
+            words = None if words_S is None else list(words_S[order_S][empty_rows:].split(sizes))
+            fused = [part[:, 0] for part in self._fused(parts, 1, words)]
         else:  # blocks are called whatever there is, see `Blocks`: one token, for nothing
-            fused = [self._fused([tokens_NC[None, :1]], 1)[0][:0, 0]]
-        empty = fused[0].new_zeros(counts[0] if lengths[0] == 0 else 0, self.config.dim)
+            fused = [self._fused([tokens_NC[None, :1]], 1, None)[0][:0, 0]]
+        empty = fused[0].new_zeros(empty_rows, self.config.dim)
         fused_SD = torch.cat([empty, *fused])
         return fused_SD[order_S.argsort()]

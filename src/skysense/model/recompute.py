@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+
+from skysense.model.drop_path import stir_all
 
 Checkpointing = Literal["none", "selective", "full"]
 """``none`` keeps everything, ``selective`` the products and attentions of each block, ``full`` only what goes in."""
@@ -28,11 +31,21 @@ class Blocks(nn.Module):
         super().__init__()
         self.checkpointing: Checkpointing = "none"
 
-    def _run(self, block: nn.Module, parts: Sequence[Tensor], *args: Any) -> list[Tensor]:
-        """A block, called for all pieces."""
-        if self.checkpointing == "none" or not torch.is_grad_enabled():
-            return block(list(parts), *args)
-        return checkpoint(block, list(parts), *args, use_reentrant=False, **_CONTEXT[self.checkpointing])
+    def _runner(self, words: list[Tensor] | None) -> Callable[..., list[Tensor]]:
+        """What calls blocks, one after the other, for all pieces of a batch.
+
+        Args:
+            words: random words of the samples of each piece, for drop-path.
+        """
+        number = itertools.count()
+
+        def run(block: nn.Module, parts: Sequence[Tensor], **options: Any) -> list[Tensor]:
+            options["words"] = stir_all(words, next(number))
+            if self.checkpointing == "none" or not torch.is_grad_enabled():
+                return block(list(parts), **options)
+            return checkpoint(block, list(parts), use_reentrant=False, **_CONTEXT[self.checkpointing], **options)
+
+        return run
 
 
 def set_checkpointing(model: nn.Module, kind: Checkpointing) -> None:

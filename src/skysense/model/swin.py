@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skysense.errors import ConfigError, InputError
-from skysense.model.blocks import RESIDUAL_START, DropPath, Mlp, initialise, joined, pieces, rates, reshaped
+from skysense.model.blocks import RESIDUAL_START, Mlp, initialise, joined, pieces, rates, reshaped
 from skysense.model.config import STAGES, SwinConfig
+from skysense.model.drop_path import DropPath, scaled, stir
 from skysense.model.encoder import Encoder
 from skysense.model.linear import Linear, linear
+from skysense.model.norm import LayerNorm
 
 PATCH = 4
 _MAX_LOGIT_SCALE = math.log(100.0)
@@ -221,32 +223,43 @@ class SwinBlock(nn.Module):
         self.shift = config.window // 2 if index % 2 else 0
         self.pad_small_map = config.pad_small_map
         self.attention = WindowAttention(dim, config.num_heads[stage], config.window, config.position_hidden)
-        self.attention_norm = nn.LayerNorm(dim, eps)
+        self.attention_norm = LayerNorm(dim, eps)
         self.mlp = Mlp(dim, round(dim * config.mlp_ratio))
-        self.mlp_norm = nn.LayerNorm(dim, eps)
+        self.mlp_norm = LayerNorm(dim, eps)
         self.drop_path = DropPath(drop_path)
         every = config.extra_norm_every
         has_extra = every > 0 and (index + 1) % every == 0
-        self.extra_norm = nn.LayerNorm(dim, eps) if has_extra else nn.Identity()
+        self.extra_norm = LayerNorm(dim, eps) if has_extra else nn.Identity()
 
     @overload
-    def forward(self, x_BHWC: Tensor) -> Tensor: ...
+    def forward(self, x_BHWC: Tensor, words: None = None) -> Tensor: ...
 
     @overload
-    def forward(self, x_BHWC: Sequence[Tensor]) -> list[Tensor]: ...
+    def forward(self, x_BHWC: Sequence[Tensor], words: Sequence[Tensor] | None = None) -> list[Tensor]: ...
 
-    def forward(self, x_BHWC: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
-        """``(B, H, W, C)`` to the same shape; or several."""
+    def forward(
+        self, x_BHWC: Tensor | Sequence[Tensor], words: Sequence[Tensor] | None = None
+    ) -> Tensor | list[Tensor]:
+        """``(B, H, W, C)`` to the same shape; or several, whose words decide which samples drop-path leaves out."""
         bias_hLL = self.attention.position_bias()
         if isinstance(x_BHWC, Tensor):
-            return self.one(x_BHWC, bias_hLL)
-        return [self.one(part, bias_hLL) for part in x_BHWC]
+            return self.one(x_BHWC, bias_hLL, self._factors(x_BHWC, None))
+        some = [None] * len(x_BHWC) if words is None else words
+        return [
+            self.one(part, bias_hLL, self._factors(part, word_B)) for part, word_B in zip(x_BHWC, some, strict=True)
+        ]
 
-    def one(self, x_BHWC: Tensor, bias_hLL: Tensor) -> Tensor:
-        """`forward` of one tensor, with the relative-position bias ``(h, L, L)``."""
+    def _factors(self, x_BHWC: Tensor, words_B: Tensor | None) -> Sequence[Tensor | None]:
+        """What drop-path multiplies attention and MLP with."""
+        words = [None, None] if words_B is None else [stir(words_B, branch) for branch in range(2)]
+        return [self.drop_path.factor(x_BHWC, some) for some in words]
+
+    def one(self, x_BHWC: Tensor, bias_hLL: Tensor, factors: Sequence[Tensor | None]) -> Tensor:
+        """`forward` of one tensor, with the relative-position bias ``(h, L, L)`` and what drop-path multiplies."""
+        attended, mapped = factors
         # The published order: drop-path first, so that a dropped branch still adds the bias of its norm.
-        x_BHWC = x_BHWC + self.attention_norm(self.drop_path(self._attend(x_BHWC, bias_hLL)))
-        x_BHWC = x_BHWC + self.mlp_norm(self.drop_path(self.mlp(x_BHWC)))
+        x_BHWC = x_BHWC + self.attention_norm(scaled(self._attend(x_BHWC, bias_hLL), attended))
+        x_BHWC = x_BHWC + self.mlp_norm(scaled(self.mlp(x_BHWC), mapped))
         return self.extra_norm(x_BHWC)
 
     def _attend(self, x_BHWC: Tensor, bias_hLL: Tensor) -> Tensor:
@@ -334,9 +347,7 @@ class Stage(nn.Module):
         self.merge = PatchMerging(config.dims[stage - 1], eps) if stage else nn.Identity()
         self.blocks = nn.ModuleList(SwinBlock(config, stage, index, rate) for index, rate in enumerate(drop_paths))
 
-    def forward(
-        self, parts: Sequence[Tensor], run: Callable[[nn.Module, Sequence[Tensor]], list[Tensor]]
-    ) -> list[Tensor]:
+    def forward(self, parts: Sequence[Tensor], run: Callable[..., list[Tensor]]) -> list[Tensor]:
         """Maps ``(B, H, W, C)``, pieces of a batch, to the next; ``run`` calls a block."""
         parts = [self.merge(part) for part in parts]
         for block in self.blocks:
@@ -406,12 +417,15 @@ class Swin(Encoder):
                 nn.init.constant_(module.attention_norm.weight, RESIDUAL_START)
                 nn.init.constant_(module.mlp_norm.weight, RESIDUAL_START)
 
-    def forward(self, image_BCHW: Tensor, hidden: Hidden | None = None) -> tuple[Tensor, ...]:
+    def forward(
+        self, image_BCHW: Tensor, hidden: Hidden | None = None, words_B: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Encode images.
 
         Args:
             image_BCHW: normalised image; sides that are no multiples of 4, 8, 16, 32 px are zero padded to them.
             hidden: what of it stays unseen.
+            words_B: random words of the images, for drop-path; see `skysense.model.drop_path`.
 
         Returns:
             One map ``(B, C_i, H / 2**(i+2), W / 2**(i+2))`` per stage of ``out_indices``, normalised; channels last
@@ -420,23 +434,27 @@ class Swin(Encoder):
         Raises:
             ConfigError: a map smaller than the window with ``pad_small_map`` off.
         """
-        maps = self.levels(image_BCHW, self.config.out_indices, hidden)
+        maps = self.levels(image_BCHW, self.config.out_indices, hidden, words_B)
         return tuple(self._normed(maps[i], i).permute(0, 3, 1, 2) for i in self.config.out_indices)
 
-    def levels(self, x: Tensor, wanted: Collection[int], hidden: Hidden | None = None) -> dict[int, Tensor]:
+    def levels(
+        self, x: Tensor, wanted: Collection[int], hidden: Hidden | None = None, words_B: Tensor | None = None
+    ) -> dict[int, Tensor]:
         """The maps of some stages before the output norms, see `Encoder`."""
         self._check(x)
         tokens = math.ceil(x.shape[2] / PATCH) * math.ceil(x.shape[3] / PATCH)
         widest = tokens * round(self.config.embed_dim * self.config.mlp_ratio)
         images = pieces(x, widest)
-        covers = [None] * len(images) if hidden is None else hidden.split([len(part) for part in images])
+        sizes = [part.shape[0] for part in images]
+        covers = [None] * len(images) if hidden is None else hidden.split(sizes)
         embedded = (self.patch_embed(image) for image in images)
         parts = [
             patches if cover is None else cover.cover(patches) for patches, cover in zip(embedded, covers, strict=True)
         ]
         maps = {}
+        run = self._runner(None if words_B is None else list(words_B.split(sizes)))
         for index, stage in enumerate(self.stages[: max(wanted) + 1]):
-            parts = stage(parts, self._run)
+            parts = stage(parts, run)
             if index in wanted:
                 maps[index] = joined(parts)
         return maps

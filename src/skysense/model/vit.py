@@ -43,11 +43,12 @@ class ViT(Encoder):
             for index in range(config.depth)
         ]
 
-    def forward(self, frames_NCHW: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, frames_NCHW: Tensor, words_N: Tensor | None = None) -> tuple[Tensor, ...]:
         """Encode frames.
 
         Args:
             frames_NCHW: normalised frames, any size; zero padded right and bottom to whole patches.
+            words_N: random words of the frames, for drop-path; see `skysense.model.drop_path`.
 
         Returns:
             One map ``(N, D, ceil(H / patch), ceil(W / patch))`` per block of ``out_indices`` (the last block by
@@ -56,15 +57,16 @@ class ViT(Encoder):
         Raises:
             InputError: another number of bands.
         """
-        maps = self.levels(frames_NCHW, self.out_indices)
+        maps = self.levels(frames_NCHW, self.out_indices, words_N)
         return tuple(maps[index].permute(0, 3, 1, 2) for index in self.out_indices)
 
-    def levels(self, x: Tensor, wanted: Collection[int]) -> dict[int, Tensor]:
+    def levels(self, x: Tensor, wanted: Collection[int], words_N: Tensor | None = None) -> dict[int, Tensor]:
         """The maps of some blocks, see `Encoder`."""
         tokens_NLD, height, width = self._tokens(x)
         maps = {}
+        run = self._runner(None if words_N is None else [words_N])
         for index, block in enumerate(self.blocks[: max(wanted) + 1]):
-            (tokens_NLD,) = self._run(block, [tokens_NLD])
+            (tokens_NLD,) = run(block, [tokens_NLD])
             if index in wanted:
                 maps[index] = tokens_NLD[:, self.extra :].unflatten(1, (height, width))
         return maps

@@ -26,7 +26,7 @@ _PLAIN = Look(brightness=1, contrast=1, saturation=1, blur=0, solarise_from=None
 def even_out(
     views: ViewBatch | None, config: PretrainConfig, sensors: Mapping[Modality, Sensor], ranks: Ranks
 ) -> ViewBatch | None:
-    """Give this rank's views blank frames of the modalities that only other ranks have.
+    """Give this rank's views, in place, blank frames of the modalities that only other ranks have.
 
     Args:
         views: of this rank's places; None if there is none that can be used.
@@ -45,17 +45,17 @@ def even_out(
     if not any(anywhere[0]):
         return None
     if views is None:
-        views = nothing(config, sensors)
+        views = blank_views(config, sensors)
     for batch, wanted in zip((views.globals, views.locals), anywhere, strict=True):
         if batch is not None:
-            _fit(batch, [key for key, there in zip(MODALITIES, wanted, strict=True) if there], sensors)
+            _give_modalities(batch, [key for key, there in zip(MODALITIES, wanted, strict=True) if there], sensors)
     return views
 
 
-def nothing(config: PretrainConfig, sensors: Mapping[Modality, Sensor]) -> ViewBatch:
+def blank_views(config: PretrainConfig, sensors: Mapping[Modality, Sensor]) -> ViewBatch:
     """Views of a place of which no sensor observed anything."""
     size, local = config.views.global_cells, config.views.local_cells
-    sample = Sample("nothing", {key: _unobserved(sensor, size) for key, sensor in sensors.items()})
+    sample = Sample("", {key: _unobserved(sensor, size) for key, sensor in sensors.items()})
     windows = [Window(0, 0, size, size)] * 2 + [Window(0, 0, local, local)] * config.views.local_crops
     first = {key: np.zeros(1, np.int64) for key in sensors}
     views = [View(window, False, False, first, first, _PLAIN) for window in windows]
@@ -68,7 +68,7 @@ def _unobserved(sensor: Sensor, cells: int) -> Series:
     return Series(sensor, values, np.array(["NaT"], "datetime64[D]"), np.zeros((1, side, side), bool))
 
 
-def _fit(batch: Batch, wanted: list[Modality], sensors: Mapping[Modality, Sensor]) -> None:
+def _give_modalities(batch: Batch, wanted: list[Modality], sensors: Mapping[Modality, Sensor]) -> None:
     """Let a batch have just these modalities; of those it lacks the first sample gets a blank frame."""
     key, some = next(iter(batch.frames.items()))
     cells = some.values_BTCHW.shape[-1] // (CELL_HR_PX if key == "hr" else 1)

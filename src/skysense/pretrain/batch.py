@@ -138,11 +138,14 @@ def assemble(drawn: Sequence[Drawn], config: ViewConfig, objective: ObjectiveCon
     both = [(i, i ^ 1) for i in range(len(rows))]
     crops = len(local_rows) // len(drawn)
     locally = [(i, i // crops * 2 + view) for i in range(len(local_rows)) for view in range(2)]
+    hidden = _hidden_cells(rngs, config.global_cells, objective) if objective and objective.masked else None
+    global_batch = _with_words(collate([cut(*row) for row in rows]), rngs)
+    local_batch = _with_words(collate([cut(*row) for row in local_rows]), rngs) if local_rows else None
     student, common = _pad_cells([cells[i][0][orders[i // 2]] for i in range(len(rows))])
     teacher, _ = _pad_cells([cells[i][1][orders[i // 2]] for i in range(len(rows))])
     return ViewBatch(
-        globals=collate([cut(*row) for row in rows]),
-        locals=collate([cut(*row) for row in local_rows]) if local_rows else None,
+        globals=global_batch,
+        locals=local_batch,
         student_cells=student,
         teacher_cells=teacher,
         common=common,
@@ -150,12 +153,19 @@ def assemble(drawn: Sequence[Drawn], config: ViewConfig, objective: ObjectiveCon
         local_pairs=_frame_pairs(local_rows, rows, locally, config.pair_days),
         looks=[[view.look for _, view in rows], [view.look for _, view in local_rows]],
         places=len(drawn),
-        hidden=_hidden_cells(rngs, config.global_cells, objective) if objective and objective.masked else None,
+        hidden=hidden,
     )
 
 
+def _with_words(batch: Batch, rngs: Sequence[Generator]) -> Batch:
+    """Random words for drop-path, drawn by each place; drawn last, so that all else is the same with and without."""
+    words = np.stack([rng.integers(2**32, size=batch.size // len(rngs)) for rng in rngs])
+    batch.words_B = torch.from_numpy(words).flatten()
+    return batch
+
+
 def _hidden_cells(rngs: Sequence[Generator], size: int, config: ObjectiveConfig) -> Tensor:
-    """``(2B, h, w)`` bool; the last that is drawn, so that all else is the same with and without it."""
+    """``(2B, h, w)`` bool; drawn after the views, so that these are the same with and without it."""
     count = max(1, round(config.masked_share * size**2))
     hidden = np.zeros((2 * len(rngs), size**2), bool)
     for row in range(len(hidden)):

@@ -214,6 +214,13 @@ class ParallelConfig:
     checkpointing: Literal["none", "selective", "full"] = "none"
     compile: bool = False
 
+    def __post_init__(self) -> None:
+        if self.compile and self.checkpointing == "selective":
+            raise ConfigError(
+                "parallel.checkpointing = selective cannot look into compiled blocks; "
+                "with parallel.compile use none or full"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,13 +74,20 @@ class TeacherMemory(nn.Module):
         return self.vectors_ME[: int(self.seen)][ranks.rank :: ranks.size].clone()
 
     @torch.no_grad()
-    def add(self, vectors_RE: Tensor, ranks: Ranks = ALONE) -> None:
-        """Take in vectors ``(R, bottleneck)`` of every rank, in the order of the ranks; of more than M the first M."""
-        if not len(self.vectors_ME):
+    def add(self, vectors_RE: Tensor, ranks: Ranks = ALONE, counts: Sequence[int] | None = None) -> None:
+        """Take in vectors ``(R, bottleneck)`` of every rank, in the order of the ranks; of more than M the first M.
+
+        Args:
+            vectors_RE: of this rank.
+            ranks: all of them call this.
+            counts: how many vectors each rank has; the number of these if None.
+        """
+        counts = [len(vectors_RE)] if counts is None else counts
+        size, start = min(sum(counts), len(self.vectors_ME)), sum(counts[: ranks.rank])
+        if not size:
             return
-        before = sum(ranks.counts(len(vectors_RE))[: ranks.rank])
-        new = ranks.gather(vectors_RE[: max(0, len(self.vectors_ME) - before)])
-        if len(new):
-            where = (self.seen + torch.arange(len(new), device=new.device)) % len(self.vectors_ME)
-            self.vectors_ME[where] = new.to(self.vectors_ME.dtype)
-            self.seen += len(new)
+        new = self.vectors_ME.new_zeros(size, self.vectors_ME.shape[1])
+        new[start : start + len(vectors_RE)] = vectors_RE[: max(0, size - start)].to(new.dtype)
+        where = (self.seen + torch.arange(size, device=new.device)) % len(self.vectors_ME)
+        self.vectors_ME[where] = ranks.total(new)
+        self.seen += size

@@ -14,6 +14,7 @@ from skysense.model.align import UpSamplingHead
 from skysense.model.assembly import SkySense
 from skysense.model.blocks import Block
 from skysense.model.config import preset
+from skysense.model.drop_path import DropPath
 from skysense.model.recompute import set_checkpointing
 from skysense.model.swin import SwinBlock
 from skysense.pretrain.batch import ViewBatch
@@ -40,6 +41,9 @@ class Learner(nn.Module):
         self.student = student
         geo = student.model.geo
         self.teacher = copy.deepcopy(student, {} if geo is None else {id(geo): geo}).requires_grad_(False)
+        for module in self.teacher.modules():
+            if isinstance(module, DropPath):
+                module.rate = 0  # the teacher is whole
         self.objective = _objective(student, config, ranks)
 
     def forward(self, views: ViewBatch, teacher_temperature: float, watch: bool) -> StepTerms:
@@ -47,14 +51,18 @@ class Learner(nn.Module):
         found = self.objective(views, self.student, self.teacher, teacher_temperature=teacher_temperature, watch=watch)
         return dataclasses.replace(found, loss=found.loss * self.objective.ranks.size)
 
-    def units(self) -> Iterator[nn.Module]:
-        """What is gathered only while it runs, where parameters are sharded; each is called once by a forward."""
+    def blocks(self) -> Iterator[nn.Module]:
+        """Where nearly all the weights are: what is gathered while it runs, where they are sharded."""
         for branch in (self.student, self.teacher):
             for module in branch.model.modules():
                 if isinstance(module, Block | SwinBlock):
                     yield module
                 elif isinstance(module, UpSamplingHead):
                     yield module.projection
+
+    def heads(self) -> Iterator[nn.Module]:
+        """DINO heads of both branches."""
+        for branch in (self.student, self.teacher):
             yield from branch.heads.values()
 
 
@@ -77,7 +85,7 @@ def build(config: PretrainConfig, regions: RegionTable, ranks: Ranks) -> tuple[L
     with torch.device("meta"):
         learner = Learner(_student(config, regions), config, ranks)
     _prepare(learner, config)
-    shard(learner, learner.units(), ranks, mixed=config.precision == "bfloat16")
+    shard(learner, learner.blocks(), learner.heads(), ranks, mixed=config.precision == "bfloat16")
     learner.to_empty(device=ranks.device)
     fill(learner.student, student, ranks)
     fill(learner.objective, objective, ranks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +25,7 @@ from skysense.pretrain.batch import Drawn, ViewBatch, assemble, draw
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.record import OnStep, Record
 from skysense.pretrain.run import Run
-from skysense.train.checkpoints import Checkpoints
+from skysense.train.checkpoints import Checkpoint, Checkpoints
 from skysense.train.ranks import open_ranks
 from skysense.train.stopping import StopSignals
 from skysense.train.together import Together
@@ -68,9 +68,9 @@ def pretrain(
 ) -> Outcome:
     """Pre-train a model on places, or go on with a run that was cut off; alone, or as one of the ranks of ``torchrun``.
 
-    Everything random is a function of (seed, epoch, place) or (seed, step), so that a resumed run repeats what the
-    uninterrupted one does, bit for bit on the same machine and as many ranks. The ranks may be others than before: the
-    first step is then the same to rounding.
+    Everything random is a function of (seed, epoch, place), so that a resumed run repeats what the uninterrupted one
+    does: with as many ranks bit for bit on a CPU, and on GPUs as far as their kernels repeat themselves. With other
+    ranks the first step is the same to rounding.
 
     Args:
         config: every number of the run.
@@ -99,22 +99,23 @@ def pretrain(
             "regions": fingerprint(str(cell) for cell in regions.cells),
         }
         together = Together(ranks)
-        checkpoints = Checkpoints(out / "checkpoints", config.keep, ranks)
-        found, notes = checkpoints.newest()
-        if found is not None and not accept_changes:
-            refuse_other_run(found.about["run"], about, out)
-        run = Run(config, regions, ranks)
-        if found is not None:
-            found.read(run.expect(found.tensors))
-            run.restore(found.about["numbers"])
-        start, best = run.step, checkpoints.best()
-        stream = open_stream(config, places, regions, rank=ranks.rank, ranks=ranks.size, workers=config.workers)
-        with Record(out, config, places, about, start, None if best is None else best[1], on_step, together) as record:
-            _learn(run, _views_by_step(stream, run, together), checkpoints, record, about)
-            checkpoints.wait()
-            model, teacher = out / MODEL_FILE, run.whole_teacher()
-            together.first(lambda: None if teacher is None else save_model(model, teacher))
-            record.page(last=True)
+        with Checkpoints(out / "checkpoints", config.keep, ranks) as checkpoints:
+            found, notes = checkpoints.newest()
+            if found is not None and not accept_changes:
+                refuse_other_run(found.about["run"], about, out)
+            run = Run(config, regions, together)
+            best = None
+            if found is not None:
+                run.load(found, found.about["numbers"])
+                best = _best_before(found, about, checkpoints)
+            start = run.step
+            stream = open_stream(config, places, regions, rank=ranks.rank, ranks=ranks.size, workers=config.workers)
+            with Record(out, config, places, about, start, best, on_step, together) as record:
+                _learn(run, stream, checkpoints, record, about, together)
+                checkpoints.wait()
+                model, teacher = out / MODEL_FILE, run.whole_teacher()
+                together.first(lambda: None if teacher is None else save_model(model, teacher))
+                record.page(last=True)
         notes += [f"no geo-context: {reason}" for reason in _without_context(config, places, regions)] + record.notes
         skipped = {failure.place: failure.message for failure in places.failures}
         for unused in together.gather(stream.left_out | stream.failed):
@@ -124,26 +125,34 @@ def pretrain(
 
 def _learn(
     run: Run,
-    views_by_step: Iterable[tuple[int, ViewBatch, float]],
+    stream: Stream[Drawn, ViewBatch],
     checkpoints: Checkpoints,
     record: Record,
     about: Mapping[str, Any],
+    together: Together,
 ) -> None:
     """Make the steps that are left."""
-    config, ranks = run.config, run.ranks
-    with StopSignals() as signals:
-        for _, views, waited in views_by_step:
+    config = run.config
+    with StopSignals() as signals, closing(_views_by_step(stream, run, together)) as steps:
+        for step, views, waited in steps:
             began = time.perf_counter()
             values = run.advance(views)
-            score = record.step(run, values | {"seconds": time.perf_counter() - began, "waited": waited})
-            signal = max(ranks.counts(signals.received))
+            values |= {"seconds": time.perf_counter() - began, "waited": waited}
+            looks, is_best = record.look(run)
+
+            def end_step(step: int = step, values: dict[str, float] = values | looks) -> int:
+                record.write(step, values)
+                return signals.received
+
+            signal = max(together.each(end_step))  # what goes wrong on one rank ends all of them alike
             stopping = signal > 0 and run.step < config.steps
             due = run.step % config.checkpoint_every == 0 or run.step == config.steps
-            if stopping or due or score is not None:
-                checkpoints.save(run.step, run.tensors(), {"numbers": run.numbers(), "run": about})
+            if stopping or due or is_best:
+                best = {"score": record.best, "is_this": is_best}
+                checkpoints.save(run.step, run.tensors(), {"numbers": run.numbers(), "run": about, "best": best})
                 record.page()
-            if score is not None:
-                checkpoints.mark_best(run.step, score)
+            if is_best and record.best is not None:
+                checkpoints.mark_best(run.step, record.best)
             if stopping:
                 checkpoints.wait()
                 raise Stopped(
@@ -153,9 +162,19 @@ def _learn(
                 )
 
 
+def _best_before(found: Checkpoint, about: Mapping[str, Any], checkpoints: Checkpoints) -> float | None:
+    """The highest score of the probes up to a checkpoint; None if they asked something else."""
+    best = found.about["best"]
+    if best["score"] is None or found.about["run"]["config"]["probe"] != about["config"]["probe"]:
+        return None
+    if best["is_this"]:
+        checkpoints.mark_best(found.step, best["score"])  # it may have been killed before it did
+    return best["score"]
+
+
 def _views_by_step(
     stream: Stream[Drawn, ViewBatch], run: Run, together: Together
-) -> Iterator[tuple[int, ViewBatch, float]]:
+) -> Generator[tuple[int, ViewBatch, float], None, None]:
     """Steps to make, this rank's views for them, and the seconds that they were waited for."""
     sensors = {key: run.student.model.sensor_of(key) for key in run.student.model.modalities}
     fitted = partial(even_out, config=run.config, sensors=sensors, ranks=run.ranks)
@@ -176,9 +195,14 @@ def _stand_in(stream: Stream[Drawn, ViewBatch], step: int, together: Together) -
     Raises:
         InputError: there is none; on all ranks.
     """
-    found: list[ViewBatch] = []
-    together.first(lambda: found.append(stream.stand_in(step)))
-    return found[0] if found else None
+    batch = None
+
+    def find() -> None:
+        nonlocal batch
+        batch = stream.stand_in(step)
+
+    together.first(find)
+    return batch
 
 
 def region_table(config: PretrainConfig, places: Corpus) -> RegionTable:

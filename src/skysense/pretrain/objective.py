@@ -193,8 +193,9 @@ class Objective(nn.Module):
 
     def remember(self, goals: Mapping[str, Tensor]) -> None:
         """Put the teacher's vectors of a step that counts into the memories."""
-        for name, vectors in goals.items():
-            self._memory(name).add(vectors, self.ranks)
+        counts = self.ranks.counts(*(len(vectors) for vectors in goals.values()))
+        for index, (name, vectors) in enumerate(goals.items()):
+            self._memory(name).add(vectors, self.ranks, [one[index] for one in counts])
 
     def loss_of(self, values: Mapping[str, Tensor]) -> Tensor:
         """The loss that terms make, weighted."""
@@ -309,14 +310,25 @@ class Objective(nn.Module):
             with self._precision():
                 projected = self.projections[key](total / count.clamp(min=1)[:, None])
             image[key], there[key] = projected.to(total.dtype), count > 0
+        pairs = list(combinations([key for key in MODALITIES if key in image], 2))
+        both = {pair: there[pair[0]] & there[pair[1]] for pair in pairs}
+        present = [both[pair][view::2].sum() for pair in pairs for view in range(2)]
+        counts = self.ranks.counts(*torch.stack(present).tolist()) if pairs else []
         found = {}
-        for one, two in combinations([key for key in MODALITIES if key in image], 2):
-            both = there[one] & there[two]
+        for index, pair in enumerate(pairs):
+            one, two = (image[key] for key in pair)
             values = [
-                terms.alignment(image[one][view::2], image[two][view::2], both[view::2], scale, ranks=self.ranks)
+                terms.alignment(
+                    one[view::2],
+                    two[view::2],
+                    both[pair][view::2],
+                    scale,
+                    ranks=self.ranks,
+                    counts=[of_rank[2 * index + view] for of_rank in counts],
+                )
                 for view in range(2)
             ]
-            found[f"align/{one}-{two}"] = torch.stack(values).mean()
+            found[f"align/{pair[0]}-{pair[1]}"] = torch.stack(values).mean()
         return found
 
 

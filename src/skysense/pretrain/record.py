@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from skysense.data.joined import Corpus
+from skysense.errors import SkySenseError
 from skysense.files import write_json
 from skysense.model.weights import save_model
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.journal import Journal
 from skysense.pretrain.probing import SCORE, TrainingProbe, open_probe
-from skysense.pretrain.report import RunPage
+from skysense.pretrain.report import PAGE, RunPage
 from skysense.pretrain.run import Run
 from skysense.train.together import Together
 
@@ -32,16 +34,17 @@ class Record:
         places: that it learns from.
         about: the run, for ``run.json``.
         start: first step about to be made.
-        best: the highest score of the probes so far, None if there is none.
+        best: the highest score of the probes before it, None if there is none.
         on_step: called after each step.
         together: the ranks that run together.
 
     Attributes:
+        best: the highest score so far.
         notes: what a person should know.
 
     Raises:
         SkySenseError: as `skysense.pretrain.probing.open_probe` raises, on all ranks.
-        OutputError: the folder cannot be written to.
+        OutputError: the folder cannot be written to; on all ranks.
     """
 
     def __init__(
@@ -75,44 +78,46 @@ class Record:
         self._page = RunPage(self.out, simulated=places.simulated, facts=facts)
         self.notes += [note for note in (self._journal.note, self._page.note) if note]
 
-    def step(self, run: Run, values: dict[str, float]) -> float | None:
-        """Record a step that was made, after a look at what the teacher is worth if it is time for one.
-
-        Args:
-            run: which has made the step.
-            values: to log; those of the look are added.
-
-        Returns:
-            The score if it is the highest so far, else None; the same on all ranks.
-        """
-        score = None
-        if self.every and (run.step % self.every == 0 or run.step == run.config.steps):
-            values |= self._look(run)
-            if self.best is None or values[SCORE] > self.best:
-                self.best = score = values[SCORE]
-        if self._first:
-            self._journal.write(run.step - 1, values)
-            if self._on_step is not None:
-                self._on_step(run.step - 1, values)
-        return score
-
-    def page(self, *, last: bool = False) -> None:
-        """Write the page, unless it took long a moment ago."""
-        if self._first:
-            self._page.write(last=last)
-
-    def _look(self, run: Run) -> dict[str, float]:
+    def look(self, run: Run) -> tuple[dict[str, float], bool]:
+        """What the teacher is worth, if it is time for a look, and whether that is the most so far; on all ranks."""
+        if not self.every or (run.step % self.every and run.step != run.config.steps):
+            return {}, False
         model = run.whole_teacher()
 
         def look() -> dict[str, float]:
-            if self._probe is None or model is None:
-                return {}
+            assert self._probe is not None and model is not None
             values = self._probe.look(model)
-            if self.best is None or values[SCORE] > self.best:
+            if self._is_best(values[SCORE]):
                 save_model(self.out / BEST_FILE, model)
             return values
 
-        return self._together.first(look)
+        values = self._together.first(look)
+        if not self._is_best(values[SCORE]):
+            return values, False
+        self.best = values[SCORE]
+        return values, True
+
+    def _is_best(self, score: float) -> bool:
+        return math.isfinite(score) and (self.best is None or score > self.best)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Record a step that was made; on the first rank only.
+
+        Raises:
+            OutputError: no space, no permission.
+        """
+        if self._first:
+            self._journal.write(step, values)
+            if self._on_step is not None:
+                self._on_step(step, values)
+
+    def page(self, *, last: bool = False) -> None:
+        """Write the page, unless it took long a moment ago. A run does not end for want of one."""
+        if self._first:
+            try:
+                self._page.write(last=last)
+            except SkySenseError as error:
+                self.notes = [note for note in self.notes if not note.startswith(PAGE)] + [f"{PAGE}: {error}"]
 
     def __enter__(self) -> Record:
         if self._first:

@@ -18,10 +18,12 @@ from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.learner import build
 from skysense.pretrain.objective import StepTerms
 from skysense.pretrain.prototypes import update_prototypes
+from skysense.train.checkpoints import Checkpoint
 from skysense.train.optimiser import adamw, follow
 from skysense.train.parallel import whole_state
-from skysense.train.ranks import ALONE, Ranks
+from skysense.train.ranks import ALONE
 from skysense.train.schedules import cosine, linear_then_flat, warmup_cosine
+from skysense.train.together import Together
 
 _STEP = "step"  # of AdamW: how many a parameter has had, one number
 
@@ -32,7 +34,7 @@ class Run:
     Args:
         config: every number of the run.
         regions: whose prototypes are learned.
-        ranks: that run it together, each with its own places of a step.
+        together: the ranks that run it, each with its own places of a step; this process alone if None.
 
     Attributes:
         learner: student, teacher and objective.
@@ -45,19 +47,19 @@ class Run:
             ranks.
     """
 
-    def __init__(self, config: PretrainConfig, regions: RegionTable, ranks: Ranks = ALONE) -> None:
-        self.config, self.ranks = config, ranks
+    def __init__(self, config: PretrainConfig, regions: RegionTable, together: Together | None = None) -> None:
+        self._together = together or Together(ALONE)
+        self.config, self.ranks = config, self._together.ranks
         self.step = self.skipped = self.skipped_in_a_row = 0
         if regions.cells and regions.rule is not region_rule(config.objective.region_rule):
             raise ConfigError(f"the table of regions does not follow the rule {config.objective.region_rule!r}")
-        if config.batch_size < ranks.size:
-            raise ConfigError(f"batch_size = {config.batch_size} places cannot be divided among {ranks.size} processes")
-        self.learner, self._compare = build(config, regions, ranks)
-        self.student, self.teacher, self.objective = (
-            self.learner.student,
-            self.learner.teacher,
-            self.learner.objective,
-        )
+        if config.batch_size < self.ranks.size:
+            raise ConfigError(
+                f"batch_size = {config.batch_size} places cannot be divided among {self.ranks.size} processes"
+            )
+        self.learner, self._compare = build(config, regions, self.ranks)
+        self.student, self.teacher = self.learner.student, self.learner.teacher
+        self.objective = self.learner.objective
         self.optimiser = adamw(
             (self.student, self.objective),
             weight_decay=config.optimiser.weight_decay,
@@ -78,7 +80,6 @@ class Run:
         """
         config, progress = self.config, self.step / self.config.steps
         settings, numbers = config.optimiser, config.objective
-        torch.manual_seed((config.seed * 1_000_003 + self.step) * self.ranks.size + self.ranks.rank)  # for drop-path
         views = views.to(self.ranks.device)
         rate = warmup_cosine(
             settings.learning_rate, settings.final_learning_rate, (self.step + 1) / config.steps, settings.warmup
@@ -95,8 +96,8 @@ class Run:
             for head in self.student.heads.values():
                 head.last_layer.grad = None
         norm = self._clip(settings.clip)
-        values = {key: float(value) for key, value in found.terms.items()}
-        values = {"loss": float(self.objective.loss_of(found.terms))} | values | found.watch
+        terms = {"loss": self.objective.loss_of(found.terms)} | found.terms
+        values = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True)) | found.watch
         values |= {"learning_rate": rate, "gradient_norm": norm}
         if math.isfinite(values["loss"]) and math.isfinite(norm):
             self.skipped_in_a_row = 0
@@ -140,10 +141,10 @@ class Run:
         self.skipped += 1
         self.skipped_in_a_row += 1
         if self.skipped_in_a_row >= self.config.most_skipped:
-            names = sorted({name for names in self.ranks.all_say(views.globals.names) for name in names})
+            names = {name for names in self._together.gather(views.globals.names) for name in names if name}
             raise SkySenseError(
                 f"loss or gradient was not finite in {self.skipped_in_a_row} steps in a row, the last of them step "
-                f"{self.step} (places {', '.join(names)}). Lower optimiser.learning_rate, or check these places"
+                f"{self.step} (places {', '.join(sorted(names))}). Lower optimiser.learning_rate, or check these places"
             )
 
     def whole_teacher(self) -> SkySense | None:
@@ -173,22 +174,23 @@ class Run:
         """What else is needed to go on."""
         return {"step": self.step, "skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row}
 
-    def expect(self, names: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Tensors to read a state of such names into; the optimiser gets averages for parameters that had some.
+    def load(self, checkpoint: Checkpoint, numbers: Mapping[str, Any]) -> None:
+        """Go back to what `tensors` and `numbers` were.
 
         Args:
-            names: of the tensors of `tensors` when the state was saved.
+            checkpoint: with the tensors.
+            numbers: that were saved with them.
+
+        Raises:
+            InputError: it holds other tensors, or of another shape.
         """
-        self.optimiser.state.clear()
+        self.optimiser.state.clear()  # parameters that had no gradient yet have none
         for name, parameter in self.learner.named_parameters():
             prefix = f"optimiser.{name}."
-            kept = [key.removeprefix(prefix) for key in names if key.startswith(prefix)]
+            kept = [key.removeprefix(prefix) for key in checkpoint.tensors if key.startswith(prefix)]
             state = {key: torch.zeros_like(parameter) for key in kept if key != _STEP}
             if kept:
                 self.optimiser.state[parameter] = state | {_STEP: torch.zeros((), device=self.ranks.device)}
-        return self.tensors()
-
-    def restore(self, numbers: Mapping[str, Any]) -> None:
-        """Go back to `numbers`, once the tensors of `expect` have been read."""
+        checkpoint.read(self.tensors())
         self.step, self.skipped = int(numbers["step"]), int(numbers["skipped"])
         self.skipped_in_a_row = int(numbers["skipped_in_a_row"])

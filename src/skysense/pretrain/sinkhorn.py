@@ -9,11 +9,26 @@ Letters: G problems side by side, N points of this rank, K clusters.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from skysense.train.ranks import ALONE, Ranks
+from skysense.train.ranks import ALONE
+
+
+class Sums(Protocol):
+    """What sums over the ranks that points are spread over: `skysense.train.ranks.Ranks`, or some of their problems."""
+
+    @property
+    def size(self) -> int:
+        """Number of ranks; alone, nothing is summed."""
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over the ranks."""
+
+    def greatest(self, values: Tensor) -> Tensor:
+        """Greatest over the ranks, element by element."""
 
 
 def sinkhorn(
@@ -23,7 +38,7 @@ def sinkhorn(
     iterations: int,
     points_GN: Tensor | None = None,
     clusters_GK: Tensor | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Sums = ALONE,
 ) -> Tensor:
     """Assign points to clusters, balanced: clusters share the points equally, each point is spent once.
 
@@ -64,7 +79,7 @@ def sinkhorn(
     return plan
 
 
-def balance(pieces: Callable[[], Iterable[Tensor]], *, iterations: int, ranks: Ranks = ALONE) -> Tensor:
+def balance(pieces: Callable[[], Iterable[Tensor]], *, iterations: int, ranks: Sums = ALONE) -> Tensor:
     """What `sinkhorn` adds to the logits of each cluster: its assignment is ``(logits_NK + balance_K).softmax(1)``.
 
     For more points than can be held together. Without gradient.
@@ -87,7 +102,7 @@ def balance(pieces: Callable[[], Iterable[Tensor]], *, iterations: int, ranks: R
     return balance_K
 
 
-def _over_ranks(log: Tensor, ranks: Ranks) -> Tensor:
+def _over_ranks(log: Tensor, ranks: Sums) -> Tensor:
     """Logarithm of the sum over ranks of what these are the logarithms of."""
     if ranks.size == 1:
         return log

@@ -8,6 +8,8 @@ Letters: N frames, D features, P pairs of frames, S cells, K prototypes or clust
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -137,7 +139,15 @@ def distillation(
     return torch.stack([checkpoint(part, *piece, use_reentrant=False) for piece in pieces]).sum() / count
 
 
-def alignment(first_BE: Tensor, second_BE: Tensor, both_B: Tensor, scale: Tensor, *, ranks: Ranks = ALONE) -> Tensor:
+def alignment(
+    first_BE: Tensor,
+    second_BE: Tensor,
+    both_B: Tensor,
+    scale: Tensor,
+    *,
+    ranks: Ranks = ALONE,
+    counts: Sequence[int] | None = None,
+) -> Tensor:
     """L_MMCL: symmetric InfoNCE between two modalities of the same places (specification Q10).
 
     Args:
@@ -147,13 +157,14 @@ def alignment(first_BE: Tensor, second_BE: Tensor, both_B: Tensor, scale: Tensor
             tell apart.
         scale: inverse temperature.
         ranks: each has its own places, which are told apart from those of all.
+        counts: how many places of each rank have both; the number of these if None.
 
     Returns:
         This rank's part: the sum over its places divided by the number of places of all ranks.
     """
     first, second = F.normalize(first_BE[both_B], dim=-1), F.normalize(second_BE[both_B], dim=-1)
-    counts = ranks.counts(len(first))
-    all_first, all_second = ranks.gather(torch.stack([first, second], dim=1)).unbind(1)
+    counts = [len(first)] if counts is None else counts
+    all_first, all_second = ranks.rows_of_all(torch.stack([first, second], dim=1), counts).unbind(1)
     if sum(counts) < 2:
         return (all_first.sum() + all_second.sum() + scale) * 0
     own = sum(counts[: ranks.rank]) + torch.arange(len(first), device=first.device)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -43,6 +44,19 @@ class Checkpoints:
         self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
         self._under_way: list[Future[None]] = []
         self._damaged: set[int] = set()
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let what is under way be finished; if it fails, an error on the way out comes first."""
+        try:
+            self.wait()
+        except SkySenseError:
+            if error is None:
+                raise
 
     def steps(self) -> list[int]:
         """Steps with a checkpoint, ascending."""

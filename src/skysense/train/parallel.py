@@ -21,9 +21,14 @@ from skysense.model.blocks import Block
 from skysense.model.swin import SwinBlock
 from skysense.train.ranks import Ranks
 
+_VARIANTS = 64
+"""Compiled forms of the code that blocks share: sizes, kinds of numbers, with and without gradients. Beyond torch's own
+limit of 8 the rest would run uncompiled, in silence."""
+
 
 def compile_blocks(model: nn.Module) -> None:
     """Compile what every block of a model does with a tensor; sizes stay open, since batches differ."""
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _VARIANTS)
     for module in model.modules():
         if isinstance(module, Block | SwinBlock):
             setattr(module, "one", torch.compile(module.one, dynamic=True))  # noqa: B010 - a method, for mypy
@@ -43,22 +48,26 @@ def copied(module: nn.Module, ranks: Ranks) -> nn.Module:
     return DistributedDataParallel(module, device_ids=None if ranks.device.type == "cpu" else [ranks.device], **options)
 
 
-def shard(module: nn.Module, units: Iterable[nn.Module], ranks: Ranks, *, mixed: bool) -> None:
+def shard(
+    module: nn.Module, blocks: Iterable[nn.Module], others: Iterable[nn.Module], ranks: Ranks, *, mixed: bool
+) -> None:
     """FSDP2: shard a module over the ranks, in place; it may be on the meta device.
 
     Args:
-        module: the whole; what is in no unit is gathered for the whole forward and backward pass, in float32.
-        units: what is gathered only while it runs, inner ones before outer ones.
+        module: the whole; what is in no unit is gathered for the whole forward and backward pass.
+        blocks: units, gathered only while they run; in bfloat16 if ``mixed``.
+        others: units that are gathered in float32 always.
         ranks: to shard over.
-        mixed: gather units in bfloat16. Gradients are reduced in float32 in any case.
+        mixed: whether blocks run in bfloat16. Gradients are reduced in float32 in any case.
     """
     mesh = init_device_mesh(ranks.device.type, (ranks.size,))
-    policy = MixedPrecisionPolicy(
-        param_dtype=torch.bfloat16 if mixed else None, reduce_dtype=torch.float32, cast_forward_inputs=False
-    )
-    for unit in units:
-        fully_shard(unit, mesh=mesh, mp_policy=policy)
-    fully_shard(module, mesh=mesh)
+    whole = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
+    half = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    for block in blocks:
+        fully_shard(block, mesh=mesh, mp_policy=half if mixed else whole)
+    for other in others:
+        fully_shard(other, mesh=mesh, mp_policy=whole)
+    fully_shard(module, mesh=mesh, mp_policy=whole)
 
 
 @torch.no_grad()

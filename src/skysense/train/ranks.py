@@ -1,13 +1,13 @@
 """The processes that train together: who they are, and what they tell each other.
 
 Every call here is made by all ranks, in the same order and equally often: nothing may depend on what one rank alone
-sees, or the others wait for ever. Nothing changes its argument. Alone, each call gives back what it was given.
+sees, or the others wait for ever. Nothing changes its argument; alone, a rank gets back the very tensor it gave.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -56,28 +56,26 @@ class Ranks:
         dist.all_reduce(result, operation)
         return result
 
-    def counts(self, number: int) -> list[int]:
-        """A number of each rank."""
+    def counts(self, *numbers: int) -> list[list[int]]:
+        """Numbers of each rank, in the order of the ranks."""
         if self.size == 1:
-            return [number]
-        found = torch.zeros(self.size, dtype=torch.int64)
-        found[self.rank] = number
+            return [list(numbers)]
+        found = torch.zeros(self.size, len(numbers), dtype=torch.int64)
+        found[self.rank] = torch.tensor(numbers)
         return self.total(found).tolist()
 
-    def gather(self, rows_RX: Tensor) -> Tensor:
-        """The rows of all ranks in the order of the ranks; as many or as few as each has. Gradients flow back."""
+    def rows_of_all(self, rows_RX: Tensor, counts: Sequence[int] | None = None) -> Tensor:
+        """The rows of all ranks in the order of the ranks, as many or as few as each has. Gradients flow back.
+
+        Args:
+            rows_RX: of this rank.
+            counts: how many each has, where that is known.
+        """
         if self.size == 1:
             return rows_RX
-        gathered: Tensor = _Gathered.apply(rows_RX, self, self.counts(len(rows_RX)))
+        known = [count for (count,) in self.counts(len(rows_RX))] if counts is None else list(counts)
+        gathered: Tensor = _Gathered.apply(rows_RX, self, known)
         return gathered
-
-    def all_say(self, content: Any) -> list[Any]:
-        """What each rank says, in the order of the ranks."""
-        if self.size == 1:
-            return [content]
-        said: list[Any] = [None] * self.size
-        dist.all_gather_object(said, content)
-        return said
 
 
 class _Gathered(torch.autograd.Function):
@@ -107,8 +105,8 @@ def open_ranks(device: torch.device | str | None = None) -> Iterator[Ranks]:
     Host memory is reduced by gloo, that of NVIDIA GPUs by NCCL.
 
     Args:
-        device: of every rank; by default a GPU each if there are any. Without a number a rank takes the GPU of its
-            local rank.
+        device: kind of device of every rank; by default a GPU each if there are any. Of several ranks on a machine each
+            takes the GPU of its local rank, or the only one it sees.
 
     Raises:
         ConfigError: more ranks on this machine than GPUs.
@@ -116,16 +114,19 @@ def open_ranks(device: torch.device | str | None = None) -> Iterator[Ranks]:
     kind = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     began = not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1
     if kind.type == "cuda" and (began or dist.is_initialized()):
-        local = int(os.environ.get("LOCAL_RANK", "0"))
-        if local >= torch.cuda.device_count():
+        local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local >= gpus > 1:
             raise ConfigError(
-                f"rank {local} of this machine has no GPU: there are {torch.cuda.device_count()}. "
+                f"rank {local} of this machine has no GPU: there are {gpus}. "
                 "Start as many processes per machine as it has GPUs"
             )
-        kind = torch.device("cuda", local)
+        kind = torch.device("cuda", local if gpus > 1 else 0)
         torch.cuda.set_device(kind)
     if began:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if kind.type == "cuda" else "gloo", timeout=_TIMEOUT)
+        accelerator = kind.type == "cuda"
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if accelerator else "gloo", timeout=_TIMEOUT, device_id=kind if accelerator else None
+        )
     try:
         if dist.is_initialized():
             yield Ranks(dist.get_rank(), dist.get_world_size(), kind)

@@ -11,9 +11,11 @@ _ASK = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
-    """Notes SIGTERM and SIGINT instead of ending at once; a second one ends at once, as usual.
+    """Notes SIGTERM and SIGINT instead of ending at once.
 
-    Only the main thread of a process can receive signals; elsewhere nothing is noted.
+    A second SIGTERM is nothing new: schedulers send one to every process, and torchrun another. A second SIGINT, of an
+    impatient person, ends at once as usual. Only the main thread of a process can receive signals; elsewhere nothing is
+    noted.
 
     Attributes:
         received: the number of the signal, 0 if there was none.
@@ -35,7 +37,8 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        self._restore()
+        if number == signal.SIGINT:
+            signal.signal(number, self._usual.pop(number))
 
     def _restore(self) -> None:
         for number, usual in self._usual.items():

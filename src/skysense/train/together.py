@@ -74,6 +74,8 @@ class Together:
         Raises:
             SkySenseError: what the first of the ranks that failed has raised, on all of them.
         """
+        if self._group is None:
+            return [act()]
         result, failure, cause = _attempt(act)
         results = self.gather((result, failure))
         for _, failed in results:
