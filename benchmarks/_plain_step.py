@@ -1,6 +1,6 @@
 """One pre-training step in the form that is written first: view by view, pair by pair, term by term.
 
-It has the weights of `skysense.pretrain.loop.Run` and makes the same step of them. What makes it slow, and what the
+It has the weights of `skysense.pretrain.run.Run` and makes the same step of them. What makes it slow, and what the
 package does instead:
 
 * The model is padded and masked: see `_plain_model.py`, which says what that costs.
@@ -20,37 +20,36 @@ R rows.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 import torch
 from _plain_model import Seen, see
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from skysense.geo import RegionTable
 from skysense.observation import Batch, Frames
 from skysense.pretrain import terms
 from skysense.pretrain.augment import augment
 from skysense.pretrain.batch import FramePairs, ViewBatch
-from skysense.pretrain.config import ObjectiveConfig
-from skysense.pretrain.loop import Run
+from skysense.pretrain.config import ObjectiveConfig, PretrainConfig
 from skysense.pretrain.objective import FUSED, Branch, Objective
 from skysense.pretrain.prototypes import update_prototypes
+from skysense.pretrain.run import Run
 from skysense.pretrain.sinkhorn import sinkhorn
 from skysense.pretrain.views import Look
 from skysense.sensors import MODALITIES
-from skysense.train.optimiser import adamw
+from skysense.train.ranks import ALONE, Ranks
 from skysense.train.schedules import cosine, linear_then_flat, warmup_cosine
 
 Pair = tuple[int, int, int, int]
 """Row and time of a student's frame, row and time of the teacher's."""
 
 
-def view_of(batch: Batch, looks: Sequence[Look], view: int, places: int) -> Batch:
-    """One view of every place, with its colours changed image by image."""
-    rows = slice(view * places, (view + 1) * places)
+def view_of(batch: Batch, looks: Sequence[Look], view: int, views: int) -> Batch:
+    """One of the views of every place, with its colours changed image by image."""
+    rows = slice(view, None, views)
     frames = {key: Frames(*(tensor[rows] for tensor in vars(one).values())) for key, one in batch.frames.items()}
     if "hr" in frames:
         images = zip(frames["hr"].values_BTCHW, looks[rows], strict=True)
@@ -75,7 +74,8 @@ def source_terms(
     teachers: dict[str, list[Tensor]] = {"pixel": [], "object": [], "image": []}
 
     def frame(views_seen: Sequence[Seen], row: int, time: int) -> tuple[Tensor, Tensor]:
-        one, place = views_seen[row // views.places], row % views.places
+        place, view = divmod(row, len(views_seen))
+        one = views_seen[view]
         return one.maps[name][place, time].flatten(1).T, one.valid[name][place, time].flatten()
 
     def keep(granularity: str, ours_RD: Tensor, theirs_RD: Tensor) -> None:
@@ -104,15 +104,15 @@ def source_terms(
         if not students[granularity]:
             found[f"{granularity}/{name}"] = views.common.new_zeros((), dtype=torch.float32)
             continue
-        vectors = student.head(name)(torch.cat(students[granularity]))
+        vectors, weight = student.heads[name](torch.cat(students[granularity]))
         with torch.no_grad():
-            goals = teacher.head(name)(torch.cat(teachers[granularity]))
+            goals, teacher_weight = teacher.heads[name](torch.cat(teachers[granularity]))
         memory = objective.memories[f"{name}_{granularity}"]
         found[f"{granularity}/{name}"] = terms.distillation(
             vectors,
             goals,
-            student.head(name).weight,
-            teacher.head(name).weight,
+            weight,
+            teacher_weight,
             student_temperature=config.student_temperature,
             teacher_temperature=temperature,
             iterations=config.sinkhorn_iterations,
@@ -127,7 +127,7 @@ def global_pairs(name: str, views: ViewBatch) -> list[Pair]:
     """Frames of global views to be compared; the fused feature is compared with that of the other view."""
     if name != FUSED:
         return listed(views.global_pairs.get(name))
-    return [(row, 0, (row + views.places) % (2 * views.places), 0) for row in range(2 * views.places)]
+    return [(row, 0, row ^ 1, 0) for row in range(2 * views.places)]
 
 
 def local_pairs(name: str, views: ViewBatch) -> list[Pair]:
@@ -135,7 +135,8 @@ def local_pairs(name: str, views: ViewBatch) -> list[Pair]:
     if name != FUSED:
         return listed(views.local_pairs.get(name))
     rows = range(0 if views.locals is None else views.locals.size)
-    return [(row, 0, row % views.places + half, 0) for half in (0, views.places) for row in rows]
+    crops = len(rows) // views.places
+    return [(row, 0, row // crops * 2 + view, 0) for row in rows for view in range(2)]
 
 
 def listed(pairs: FramePairs | None) -> list[Pair]:
@@ -178,25 +179,11 @@ def pooled(maps_TDhw: Tensor, valid_Thw: Tensor) -> Tensor:
     return torch.stack([frame[:, valid].mean(1) for frame, valid in frames if valid.any()]).mean(0)
 
 
-class PlainRun:
-    """A `Run` with the plain step; it begins with copies of the weights and of the optimiser's state."""
+class PlainRun(Run):
+    """A `Run` with the plain step."""
 
-    def __init__(self, run: Run) -> None:
-        self.config = run.config
-        modules = copy.deepcopy((run.student, run.teacher, run.objective))
-        self.student, self.teacher, self.objective = modules
-        self.optimiser = adamw(
-            (self.student, self.objective),
-            weight_decay=run.config.optimiser.weight_decay,
-            betas=run.config.optimiser.betas,
-        )
-        self.restore(copy.deepcopy(run.state()))
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a state of a `Run`."""
-        self.step = int(state["step"])
-        for name in ("student", "teacher", "objective", "optimiser"):
-            getattr(self, name).load_state_dict(state[name])
+    def __init__(self, config: PretrainConfig, regions: RegionTable, ranks: Ranks = ALONE) -> None:
+        super().__init__(config, regions, ranks)
         for group in self.optimiser.param_groups:
             group.update(fused=False, foreach=False)
 
@@ -208,7 +195,7 @@ class PlainRun:
             group["lr"] = warmup_cosine(
                 settings.learning_rate, settings.final_learning_rate, (self.step + 1) / config.steps, settings.warmup
             )
-        halves = [view_of(views.globals, views.looks[0], view, views.places) for view in range(2)]
+        halves = [view_of(views.globals, views.looks[0], view, 2) for view in range(2)]
         with torch.no_grad():
             target = [see(self.teacher.model, half) for half in halves]
         seen = [see(self.student.model, half) for half in halves]
@@ -230,8 +217,8 @@ class PlainRun:
             update_prototypes(
                 self.student.model.geo,
                 self.objective.prototype_use,
-                torch.cat([view.fused_BDhw for view in seen]).detach(),
-                torch.cat([view.valid[FUSED][:, 0] for view in seen]),
+                torch.stack([view.fused_BDhw for view in seen], 1).flatten(0, 1).detach(),
+                torch.stack([view.valid[FUSED][:, 0] for view in seen], 1).flatten(0, 1),
                 views.globals.region_B,
                 momentum=numbers.geo_momentum,
                 eps=numbers.sinkhorn_eps,
@@ -247,9 +234,9 @@ class PlainRun:
         """The student's look at each local crop."""
         if views.locals is None:
             return []
+        crops = views.locals.size // views.places
         return [
-            see(self.student.model, view_of(views.locals, views.looks[1], crop, views.places))
-            for crop in range(views.locals.size // views.places)
+            see(self.student.model, view_of(views.locals, views.looks[1], crop, crops)) for crop in range(crops)
         ]
 
     def _terms(
@@ -273,4 +260,5 @@ class PlainRun:
         for theirs, ours in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
             theirs.mul_(momentum).add_(ours, alpha=1 - momentum)
         for theirs, ours in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
-            theirs.copy_(ours)
+            if theirs is not ours:
+                theirs.copy_(ours)
