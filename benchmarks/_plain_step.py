@@ -235,9 +235,7 @@ class PlainRun(Run):
         if views.locals is None:
             return []
         crops = views.locals.size // views.places
-        return [
-            see(self.student.model, view_of(views.locals, views.looks[1], crop, crops)) for crop in range(crops)
-        ]
+        return [see(self.student.model, view_of(views.locals, views.looks[1], crop, crops)) for crop in range(crops)]
 
     def _terms(
         self, views: ViewBatch, seen: list[Seen], target: list[Seen], crops: list[Seen], progress: float

@@ -5,9 +5,13 @@ Both sides make the same step of the same weights on the same views of the same 
 * plain: `_plain_step.py`, every part by itself, padded and masked; its first lines say what makes it slow;
 * package: `skysense.pretrain.run.Run.advance`.
 
-Before anything is timed, loss, every term, gradients, and all weights after the step are compared in float64, from views
-whose colours are changed; the loss of every timed step, colours and all, is compared again. Both sides are then timed in float32, in turns, each turn from the same
-state; reading and cutting the views is left out of both. The median of the ratios of the turns is printed.
+Before anything is timed, loss, every term, gradients, and all weights after the step are compared in float64, from
+views whose colours are changed; the loss of every timed step, colours and all, is compared again. Both sides are then
+timed in float32, in turns, each turn from the same state; reading and cutting the views is left out of both. The median
+of the ratios of the turns is printed.
+
+In a pass of its own the package's step is then taken apart (`_parts.py`): what share of it is spent outside encoders,
+fusion and heads, and on what.
 
 On a machine that others use too, the clock is noisy; processor time is less so.
 
@@ -19,24 +23,21 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from _ceiling import ceilings, operations, share
+from _parts import MODEL, parts
 from _plain_step import PlainRun
+from _runs import go_to, prepared, simulate, state_of, without_drop_path
 from torch import Tensor
 
-from skysense.data.earth import place_index, simulate_place
-from skysense.data.loader import sample_rng
 from skysense.demo import DEMO
 from skysense.geo import RegionTable
-from skysense.model.blocks import DropPath
 from skysense.model.config import PRESETS
-from skysense.observation import Sample
-from skysense.pretrain.batch import ViewBatch, make_batch
+from skysense.pretrain.batch import ViewBatch
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.run import Run
 from skysense.pretrain.views import Look
@@ -44,17 +45,6 @@ from skysense.train.ranks import Ranks
 
 EXACT, CLOSE = 1e-9, 1e-4
 """Largest relative differences: of everything in float64, and of the loss in float32."""
-REGIONS = 4
-
-
-def simulate(count: int, cells: int) -> tuple[list[Sample], RegionTable]:
-    """Places of a few regions, ``cells`` wide, that know the slot of their region."""
-    samples = [
-        simulate_place(0, place_index(number % REGIONS, number // REGIONS), footprint_cells=cells).sample
-        for number in range(count)
-    ]
-    table = RegionTable.of((sample.lon, sample.lat) for sample in samples)
-    return [replace(sample, region=table.slot(sample.lon, sample.lat)) for sample in samples], table
 
 
 def begin(
@@ -63,42 +53,11 @@ def begin(
     """Two runs at the same state: one step was made, so that prototypes are learned and moments filled."""
     plain, package = (kind(config, regions, Ranks(device=torch.device(device))) for kind in (PlainRun, Run))
     for run in (plain, package):
-        run.learner.to(dtype)
-        for layer in run.learner.modules():
-            if isinstance(layer, DropPath):
-                layer.rate = 0.0  # the two sides would draw different numbers
+        without_drop_path(run.learner.to(dtype))  # the two sides would draw different numbers
     package.advance(first)
     package.step = config.steps // 2  # the last layers of the heads are free, and the learning rate is not small
     go_to(plain, state_of(package))
     return plain, package
-
-
-State = tuple[dict[str, Tensor], dict[str, Any]]
-
-
-def state_of(run: Run) -> State:
-    """Copies of all that a step changes."""
-    return {name: tensor.detach().clone() for name, tensor in run.tensors().items()}, run.numbers()
-
-
-def go_to(run: Run, state: State) -> None:
-    """Bring a run to a state."""
-    tensors, numbers = state
-    with torch.no_grad():
-        for name, tensor in run.expect(tensors).items():
-            tensor.copy_(tensors[name])
-    run.restore(numbers)
-
-
-def on_device(views: ViewBatch, device: str) -> ViewBatch:
-    """Views on the device, colours not changed yet: both sides do that themselves."""
-
-    def move(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: move(one) for key, one in value.items()}
-        return value.to(device) if hasattr(value, "to") else value
-
-    return ViewBatch(**{name: move(value) for name, value in vars(views).items()})
 
 
 def coloured(views: ViewBatch) -> ViewBatch:
@@ -173,12 +132,7 @@ def main() -> None:
         watch_every=DEMO.steps,  # looks at collapse are no part of the step
     )
     samples, regions = simulate(args.batch_size, 2 * args.view_cells)
-    first, views = (
-        on_device(
-            make_batch(samples, [sample_rng(0, epoch, at) for at in range(len(samples))], config.views), args.device
-        )
-        for epoch in range(2)
-    )
+    first, views = (prepared(samples, config, epoch, args.device) for epoch in range(2))
     differences = check(*begin(config, regions, first, args.device, torch.float64), coloured(views))
     print("float64, largest relative difference: " + ", ".join(f"{key} {it:.1e}" for key, it in differences.items()))
     sides = begin(config, regions, first, args.device, torch.float32)
@@ -205,6 +159,19 @@ def main() -> None:
         ratios = [slow[at] / fast[at] for slow, fast in rounds]
         median, spread = statistics.median(ratios), f"{min(ratios):.2f} to {max(ratios):.2f}"
         print(f"plain / package, median of {len(rounds)} paired rounds by {name}: {median:.2f} ({spread})")
+    if args.device == "cpu":
+        tell_parts([parts(sides[1], partial(sides[1].advance, views)) for _ in range(3)])
+
+
+def tell_parts(passes: Sequence[Mapping[str, float]]) -> None:
+    """Print which share of a step each part takes, the median of some passes."""
+    shares = [{part: seconds / sum(found.values()) for part, seconds in found.items()} for found in passes]
+    middle = {part: statistics.median(found.get(part, 0.0) for found in shares) for part in shares[0]}
+    outside = [1 - sum(found[part] for part in MODEL) for found in shares]
+    low, high = min(outside), max(outside)
+    print(f"outside {', '.join(MODEL)}: {statistics.median(outside):.1%} of the step ({low:.1%} to {high:.1%})")
+    for part, its in sorted(middle.items(), key=lambda item: -item[1]):
+        print(f"  {its:6.1%} {part}")
 
 
 if __name__ == "__main__":
