@@ -82,9 +82,11 @@ def source_terms(
         students[granularity].append(ours_RD)
         teachers[granularity].append(theirs_RD)
 
-    def keep_image(ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor]) -> None:
+    images: list[tuple[int, Tensor, Tensor]] = []
+
+    def keep_image(place: int, ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor]) -> None:
         if ours[1].any() and theirs[1].any():
-            keep("image", *(cells[valid].mean(0, keepdim=True) for cells, valid in (ours, theirs)))
+            images.append((place, *(cells[valid].mean(0, keepdim=True) for cells, valid in (ours, theirs))))
 
     for row, time, other_row, other_time in global_pairs(name, views):
         ours, ours_valid = frame(seen, row, time)
@@ -96,9 +98,11 @@ def source_terms(
         if len(ours_ND):
             keep("pixel", ours_ND[: config.pixel_cells], theirs_ND[: config.pixel_cells])
             keep("object", *object_centres(ours_ND, theirs_ND, config))
-        keep_image((ours, ours_valid), (theirs, theirs_valid))
+        keep_image(row // 2, (ours, ours_valid), (theirs, theirs_valid))
     for row, time, other_row, other_time in local_pairs(name, views):
-        keep_image(frame(crops, row, time), frame(target, other_row, other_time))
+        keep_image(other_row // 2, frame(crops, row, time), frame(target, other_row, other_time))
+    for _, ours, theirs in sorted(images, key=lambda image: image[0]):  # place by place, as memories take them
+        keep("image", ours, theirs)
     found = {}
     for granularity in students:
         if not students[granularity]:

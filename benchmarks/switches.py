@@ -158,13 +158,13 @@ def whole_batches(run: Run) -> AbstractContextManager[object]:
     return mock.patch.object(blocks, "_CPU_NUMBERS", sys.maxsize)
 
 
-SLOW: dict[str, Slow] = {
-    "fused AdamW": looped_adamw,
-    "moving average in one call": looped_average,
-    "one forward for all views, one for all crops": view_by_view,
-    "teacher without autograd": teacher_with_autograd,
-    "bias and mask broadcast": expanded_masks,
-    "pieces that stay in the cache": whole_batches,
+SLOW: dict[str, tuple[str, Slow]] = {
+    "adamw": ("fused AdamW", looped_adamw),
+    "average": ("moving average in one call", looped_average),
+    "packed": ("one forward for all views, one for all crops", view_by_view),
+    "teacher": ("teacher without autograd", teacher_with_autograd),
+    "masks": ("bias and mask broadcast", expanded_masks),
+    "pieces": ("pieces that stay in the cache", whole_batches),
 }
 
 
@@ -206,6 +206,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=sorted(PRESETS), default=DEMO.preset)
     parser.add_argument("--batch-size", type=int, default=DEMO.batch_size, help="places")
     parser.add_argument("--crops", type=int, default=4, help="local crops of a place")
+    parser.add_argument("--what", nargs="+", default=list(SLOW), choices=list(SLOW))
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -219,7 +220,7 @@ def main() -> None:
     run.step = config.steps // 2
     state = state_of(run)
     print(f"{args.preset}, 1 thread, {args.batch_size} places, {args.crops} local crops, float32; slow / package")
-    for name, slow in SLOW.items():
+    for name, slow in (SLOW[key] for key in args.what):
         found = turns(partial(step, run, state, batch), run, slow, args.rounds)
         for (_, one), (_, two) in found:
             if not abs(one - two) <= CLOSE * abs(two):
