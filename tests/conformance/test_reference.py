@@ -24,8 +24,9 @@ from skysense.model.align import UpSamplingHead
 from skysense.model.assembly import FrameFeatures, SkySense
 from skysense.model.config import FusionConfig, ModelConfig, SwinConfig, ViTConfig
 from skysense.model.fusion import Fusion
+from skysense.model.position_bias import relative_index, relative_offsets
 from skysense.model.released import Part, from_released, to_released
-from skysense.model.swin import Swin, relative_index, relative_offsets
+from skysense.model.swin import Swin
 from skysense.model.vit import ViT
 from skysense.model.weights import load_state
 from skysense.observation import Batch, Frames

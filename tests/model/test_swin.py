@@ -11,16 +11,14 @@ from torch.nn import functional as F
 from skysense.errors import ConfigError, InputError
 from skysense.model import blocks, swin
 from skysense.model.config import ModelConfig, SwinConfig, preset
+from skysense.model.position_bias import RelativePositionBias, relative_index, relative_offsets
 from skysense.model.swin import (
     Hidden,
     PatchMerging,
-    RelativePositionBias,
     Swin,
     SwinBlock,
     fused_window_attention,
     partition,
-    relative_index,
-    relative_offsets,
     shift_mask,
     unpartition,
     window_attention,

@@ -14,7 +14,7 @@ from skysense.errors import InputError
 from skysense.model.assembly import PIECES, Piece, SkySense
 from skysense.model.config import PRESETS, ModelConfig
 from skysense.model.entry import Entry
-from skysense.model.swin import RelativePositionBias
+from skysense.model.position_bias import RelativePositionBias
 from skysense.model.weights import About, mismatch, read_about
 from skysense.sensors import MODALITIES, Modality
 
