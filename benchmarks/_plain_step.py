@@ -40,8 +40,8 @@ from skysense.pretrain.run import Run
 from skysense.pretrain.sinkhorn import sinkhorn
 from skysense.pretrain.views import Look
 from skysense.sensors import MODALITIES
-from skysense.train.ranks import ALONE, Ranks
 from skysense.train.schedules import cosine, linear_then_flat, warmup_cosine
+from skysense.train.together import Together
 
 Pair = tuple[int, int, int, int]
 """Row and time of a student's frame, row and time of the teacher's."""
@@ -186,8 +186,8 @@ def pooled(maps_TDhw: Tensor, valid_Thw: Tensor) -> Tensor:
 class PlainRun(Run):
     """A `Run` with the plain step."""
 
-    def __init__(self, config: PretrainConfig, regions: RegionTable, ranks: Ranks = ALONE) -> None:
-        super().__init__(config, regions, ranks)
+    def __init__(self, config: PretrainConfig, regions: RegionTable, together: Together | None = None) -> None:
+        super().__init__(config, regions, together)
         for group in self.optimiser.param_groups:
             group.update(fused=False, foreach=False)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from skysense.data.earth import place_index, simulate_place
 from skysense.data.loader import sample_rng
 from skysense.geo import RegionTable
-from skysense.model.blocks import DropPath
+from skysense.model.drop_path import DropPath
 from skysense.observation import Sample
 from skysense.pretrain.batch import ViewBatch, make_batch
 from skysense.pretrain.config import PretrainConfig
@@ -67,10 +67,17 @@ def state_of(run: Run) -> State:
 def go_to(run: Run, state: State) -> None:
     """Bring a run to a state."""
     tensors, numbers = state
+    run.optimiser.state.clear()
+    for name, parameter in run.learner.named_parameters():
+        prefix = f"optimiser.{name}."
+        kept = {key.removeprefix(prefix): one for key, one in tensors.items() if key.startswith(prefix)}
+        if kept:
+            run.optimiser.state[parameter] = {key: torch.empty_like(one) for key, one in kept.items()}
     with torch.no_grad():
-        for name, tensor in run.expect(tensors).items():
+        for name, tensor in run.tensors().items():
             tensor.copy_(tensors[name])
-    run.restore(numbers)
+    for name, number in numbers.items():
+        setattr(run, name, number)
 
 
 def told(ratios: Sequence[float]) -> str:

@@ -135,7 +135,9 @@ def pooled_images(backbone: Pooled, entry: nn.Module, batch: Batch) -> Tensor:
 def image_alone() -> Iterator[None]:
     """No fusion, and no head of what it makes."""
 
-    def nothing(self: SkySense, frames: object, size: int, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def nothing(
+        self: SkySense, frames: object, size: int, grid: tuple[int, int], words_B: object
+    ) -> tuple[Tensor, Tensor]:
         return torch.zeros(size, self.fusion.config.dim, *grid), torch.zeros(size, *grid, dtype=torch.bool)
 
     sources = objective_module.sources

@@ -39,6 +39,7 @@ from skysense.pretrain.batch import Drawn, ViewBatch, assemble, draw
 from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.run import Run
 from skysense.train.ranks import ALONE, Ranks, open_ranks
+from skysense.train.together import Together
 
 SEEDS = (0, 1, 2)
 SMOOTHED = 25
@@ -61,7 +62,7 @@ def losses(
     ranks: Ranks = ALONE,
 ) -> list[float]:
     """The loss of every step of a run."""
-    run = kind(config, regions, ranks)
+    run = kind(config, regions, Together(ranks))
     without_drop_path(run.learner)  # the sides would draw different numbers
     sensors = {key: run.student.model.sensor_of(key) for key in run.student.model.modalities}
     stream: Stream[Drawn, ViewBatch] = Stream(

@@ -42,6 +42,7 @@ from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.run import Run
 from skysense.pretrain.views import Look
 from skysense.train.ranks import Ranks
+from skysense.train.together import Together
 
 EXACT, CLOSE = 1e-9, 1e-4
 """Largest relative differences: of everything in float64, and of the loss in float32."""
@@ -51,7 +52,7 @@ def begin(
     config: PretrainConfig, regions: RegionTable, first: ViewBatch, device: str, dtype: torch.dtype
 ) -> tuple[PlainRun, Run]:
     """Two runs at the same state: one step was made, so that prototypes are learned and moments filled."""
-    plain, package = (kind(config, regions, Ranks(device=torch.device(device))) for kind in (PlainRun, Run))
+    plain, package = (kind(config, regions, Together(Ranks(device=torch.device(device)))) for kind in (PlainRun, Run))
     for run in (plain, package):
         without_drop_path(run.learner.to(dtype))  # the two sides would draw different numbers
     package.advance(first)

@@ -34,6 +34,7 @@ from skysense.pretrain.config import ParallelConfig, PretrainConfig
 from skysense.pretrain.run import Run
 from skysense.train.checkpoints import Checkpoints
 from skysense.train.ranks import open_ranks
+from skysense.train.together import Together
 
 CHECKPOINT_EVERY = PretrainConfig().checkpoint_every
 SAVES = 5
@@ -58,7 +59,7 @@ def scaling(config: PretrainConfig, rounds: int, steps: int) -> list[tuple[Secon
         samples, regions = simulate(config.batch_size, 2 * config.views.global_cells)
         own = samples[ranks.rank :: ranks.size]
         views = prepared(own, config, 0)
-        common = Run(config, regions, ranks)
+        common = Run(config, regions, Together(ranks))
         apart = Run(replace(config, batch_size=len(own)), regions)
         found = []
         for number in range(rounds + 1):  # the first one warms up; who begins alternates
@@ -75,7 +76,6 @@ def stall(config: PretrainConfig, folder: Path) -> tuple[list[float], list[float
     run = Run(config, regions)
     without_drop_path(run.learner)
     run.advance(views)
-    checkpoints = Checkpoints(folder, config.keep)
     held, during, between = [], [], []
 
     def step() -> float:
@@ -83,13 +83,14 @@ def stall(config: PretrainConfig, folder: Path) -> tuple[list[float], list[float
         run.advance(views)
         return time.perf_counter() - began
 
-    for _ in range(SAVES):
-        began = time.perf_counter()
-        checkpoints.save(run.step, run.tensors(), {"numbers": run.numbers()})
-        held.append(time.perf_counter() - began)
-        during.append(step())
-        checkpoints.wait()
-        between.append(step())
+    with Checkpoints(folder, config.keep) as checkpoints:
+        for _ in range(SAVES):
+            began = time.perf_counter()
+            checkpoints.save(run.step, run.tensors(), {"numbers": run.numbers()})
+            held.append(time.perf_counter() - began)
+            during.append(step())
+            checkpoints.wait()
+            between.append(step())
     return held, during, between
 
 

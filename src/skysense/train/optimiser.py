@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 
 
 def adamw(modules: Sequence[nn.Module], *, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
-    """Fused AdamW (7-9 times the speed of a loop, on a CPU too).
+    """Fused AdamW (three times the speed of a loop over the parameters of a small model on a CPU).
 
     Biases, norms, tokens, position embeddings and the date table are not decayed: everything that is not a weight
     matrix or a kernel.
