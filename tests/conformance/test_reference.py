@@ -157,10 +157,14 @@ def same(ours: Tensor, record: Record, key: str) -> None:
 
 
 def watch(module: nn.Module, names: dict[str, str]) -> dict[str, Tensor]:
-    """Record what submodules return; ``names`` maps what to call it to the submodule."""
+    """Record what submodules return, pieces of a batch together; ``names`` maps what to call it to the submodule."""
     seen: dict[str, Tensor] = {}
+
+    def keep(label: str, out: Tensor | list[Tensor]) -> None:
+        seen[label] = out if isinstance(out, Tensor) else torch.cat(out)
+
     for label, name in names.items():
-        module.get_submodule(name).register_forward_hook(lambda _m, _i, out, label=label: seen.update({label: out}))
+        module.get_submodule(name).register_forward_hook(lambda _m, _i, out, label=label: keep(label, out))
     return seen
 
 
@@ -198,7 +202,7 @@ def test_vit(path: Path, case: str) -> None:
     indices = tuple(sorted(set(layers.values())))
     model = loaded(ViT(vit_config(record.about["config"], record.eps, indices)), record)
     entering: list[Tensor] = []
-    model.blocks[0].register_forward_pre_hook(lambda _m, args: entering.append(args[0]))
+    model.blocks[0].register_forward_pre_hook(lambda _m, args: entering.extend(args[0]))
     with torch.no_grad():
         maps = dict(zip(indices, model(record.tensors[f"case/{case}/input/x"]), strict=True))
     for name, layer in layers.items():
