@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import skysense
-from skysense import weights_cli
+from skysense import plan_cli, weights_cli
 from skysense.errors import InputError, SkySenseError, Stopped
 from skysense.pretrain.config import PretrainConfig
 from skysense.sensors import SENSORS, Unit
@@ -180,11 +180,15 @@ def _pretrain(options: Namespace) -> int:
 
 
 def _config(options: Namespace) -> PretrainConfig:
-    """The configuration among the options of ``pretrain``."""
+    """The configuration among the options of ``pretrain`` and ``plan``."""
     parser = ArgumentParser()
     parser.add_class_arguments(PretrainConfig, "run")
     ours = {key: value for key, value in vars(options).items() if key in PretrainConfig.__dataclass_fields__}
     return parser.instantiate(Namespace(run=Namespace(**ours))).run
+
+
+def _plan(options: Namespace) -> int:
+    return plan_cli.run(options, _config(options))
 
 
 def _probe_parser() -> ArgumentParser:
@@ -326,6 +330,7 @@ def _doctor(options: Namespace) -> int:
 PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "simulate": _simulate_parser,
     "places": _places_parser,
+    "plan": plan_cli.parser,
     "pretrain": _pretrain_parser,
     "probe": _probe_parser,
     "embed": _embed_parser,
@@ -337,6 +342,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
 VERBS: dict[str, Callable[[Namespace], int]] = {
     "simulate": _simulate,
     "places": _places,
+    "plan": _plan,
     "pretrain": _pretrain,
     "probe": _probe,
     "embed": _embed,

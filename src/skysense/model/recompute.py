@@ -43,9 +43,23 @@ class Blocks(nn.Module):
             options["words"] = stir_all(words, next(number))
             if self.checkpointing == "none" or not torch.is_grad_enabled():
                 return block(list(parts), **options)
-            return checkpoint(block, list(parts), use_reentrant=False, **_CONTEXT[self.checkpointing], **options)
+            context = _CONTEXT[self.checkpointing]
+            return checkpoint(_with_own_casts, block, list(parts), use_reentrant=False, **context, **options)
 
         return run
+
+
+def _with_own_casts(block: nn.Module, parts: list[Tensor], **options: Any) -> list[Tensor]:
+    """A block that casts its weights whenever it runs in mixed precision.
+
+    Copies that autocast shares would be made in the first of several calls only, but each time a block is computed
+    again: this has to do what was done at first. Nor do copies wait for it then.
+    """
+    kind = parts[0].device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return block(parts, **options)
+    with torch.autocast(kind, torch.get_autocast_dtype(kind), cache_enabled=False):
+        return block(parts, **options)
 
 
 def set_checkpointing(model: nn.Module, kind: Checkpointing) -> None:

@@ -39,11 +39,17 @@ class Branch(nn.Module):
         super().__init__()
         self.model = model
         dims = {key: model.config.aligned_dim for key in model.config.modalities} | {FUSED: model.cells_dim}
-        width = model.config.aligned_dim
-        hidden = config.head_hidden or 2 * width  # 5632 for the published width, DINO's 2048 scaled with the preset
-        bottleneck = config.head_bottleneck or max(32, width // 4)
-        prototypes = config.head_prototypes or 4 * width
-        self.heads = nn.ModuleDict({key: DinoHead(dim, hidden, bottleneck, prototypes) for key, dim in dims.items()})
+        sizes = head_sizes(model.config.aligned_dim, config)
+        self.heads = nn.ModuleDict({key: DinoHead(dim, *sizes) for key, dim in dims.items()})
+
+
+def head_sizes(width: int, config: ObjectiveConfig) -> tuple[int, int, int]:
+    """Hidden width, bottleneck and prototypes of the heads for aligned features of a width."""
+    return (
+        config.head_hidden or 2 * width,  # 5632 for the published width, DINO's 2048 scaled with the preset
+        config.head_bottleneck or max(32, width // 4),
+        config.head_prototypes or 4 * width,
+    )
 
 
 @dataclass

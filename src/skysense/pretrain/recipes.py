@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from skysense.errors import ConfigError
 from skysense.model.config import preset
+from skysense.model.recompute import Checkpointing
 from skysense.pretrain.config import (
     ObjectiveConfig,
     OptimiserConfig,
@@ -24,6 +25,8 @@ SIZES: tuple[Size, ...] = get_args(Size)
 
 _BATCH: dict[Size, int] = {"tiny": 16, "small": 64, "base": 128, "huge": 240}
 _STEPS: dict[Size, int] = {"tiny": 120, "small": 100_000, "base": 300_000, "huge": 875_000}
+# The least that fits 80 GB by `skysense plan`: on one GPU, on 8, on 60 of them.
+_CHECKPOINTING: dict[Size, Checkpointing] = {"tiny": "none", "small": "full", "base": "full", "huge": "selective"}
 _TRIED_WIDTH, _TRIED_RATE = 128, 2e-3
 _RATE_BY_WIDTH = 1.2  # so that the published width gets the published rate, to a few per cent
 
@@ -63,9 +66,7 @@ def recipe(size: Size) -> PretrainConfig:
             warmup=float(f"{min(0.1, 10_000 / steps):.2g}"),
             teacher_momentum=0.95 if demo else 0.996,
         ),
-        parallel=ParallelConfig(
-            strategy="fsdp" if size == "huge" else "ddp", checkpointing="selective" if size == "huge" else "none"
-        ),
+        parallel=ParallelConfig(strategy="fsdp" if size == "huge" else "ddp", checkpointing=_CHECKPOINTING[size]),
         workers=1 if demo else 4,
         checkpoint_every=20 if demo else 500,
         keep=2 if demo else 3,
