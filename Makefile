@@ -13,7 +13,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 KIT := $(if $(SKYSENSE_DATA),runs/kit_places)
 WITH_KIT := $(if $(KIT),--kit_places $(KIT))
 
-.PHONY: setup demo evidence test test-long test-all lint bench clean
+.PHONY: setup demo evidence ladder test test-long test-all lint bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)  ## a virtual environment with the locked versions and this checkout
@@ -29,6 +29,9 @@ demo: setup $(KIT)  ## pretrain a tiny model, probe it, map a scene: on simulate
 
 evidence: setup $(KIT)  ## what pretraining is worth, with intervals
 	$(BIN)/skysense evidence --out runs/evidence $(WITH_KIT)
+
+ladder: setup  ## what each component of pretraining adds, with intervals
+	$(BIN)/skysense ladder --out runs/ladder
 
 runs/kit_places: | $(READY)  # written beside and renamed: a conversion that was cut off begins again
 	rm -rf $@.unfinished

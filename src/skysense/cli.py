@@ -310,6 +310,31 @@ def _evidence(options: Namespace) -> int:
     return 0
 
 
+def _ladder_parser() -> ArgumentParser:
+    """what each component of pre-training adds; resumable"""
+    parser = ArgumentParser(
+        description="Pre-train with one sensor at a time, then with fusion, alignment and geo-context; probe all alike."
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/ladder"), help="folder of the results")
+    parser.add_argument("--steps", type=int, default=None, help="of each pre-training run; 100 by default")
+    parser.add_argument("--seeds", type=int, default=3, help="how many; more may be added to a folder later")
+    return parser
+
+
+def _ladder(options: Namespace) -> int:
+    from dataclasses import replace
+
+    from skysense.benchmark.ladder import LadderConfig, ladder
+
+    config = LadderConfig(seeds=tuple(range(options.seeds)))
+    if options.steps is not None:
+        config = replace(config, recipe=replace(config.recipe, steps=options.steps))
+    with bar("ladder") as progress:
+        page = ladder(options.out, config=config, progress=progress)
+    console.print(f"open {escape(str(page))}")
+    return 0
+
+
 def _doctor_parser() -> ArgumentParser:
     """what this machine has, which kernels run, what is missing"""
     return ArgumentParser(description="What is installed, which kernels run, how fast a product is, what is missing.")
@@ -337,6 +362,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "weights": weights_cli.parser,
     "demo": _demo_parser,
     "evidence": _evidence_parser,
+    "ladder": _ladder_parser,
     "doctor": _doctor_parser,
 }
 VERBS: dict[str, Callable[[Namespace], int]] = {
@@ -349,6 +375,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "weights": weights_cli.run,
     "demo": _demo,
     "evidence": _evidence,
+    "ladder": _ladder,
     "doctor": _doctor,
 }
 ACTIONS: dict[str, dict[str, Callable[[], ArgumentParser]]] = {

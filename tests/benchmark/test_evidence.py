@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from skysense.benchmark import evidence as module
+from skysense.benchmark import stages
 from skysense.benchmark.evidence import RECIPE, EvidenceConfig, evidence
 from skysense.benchmark.probe import CHANCE, METHODS, RAW_FOREST
 from skysense.data.earth import simulate
@@ -39,10 +40,10 @@ def test_evidence_from_nothing_and_again_where_it_was_cut_off(tmp_path: Path, mo
     kit = tmp_path / "kit"
     simulate(kit / "terramesh", regions=2, places_per_region=2, footprint_cells=8, seed=5)
     out = tmp_path / "out"
-    stages: list[str] = []
+    told: list[str] = []
 
     def cut_off(done: int, total: int, words: str) -> None:
-        stages.append(words)
+        told.append(words)
         if words.startswith("probing raw pixels"):
             raise KeyboardInterrupt
 
@@ -50,10 +51,10 @@ def test_evidence_from_nothing_and_again_where_it_was_cut_off(tmp_path: Path, mo
         evidence(out, config=SMALL, kit_places=kit, progress=cut_off)
     assert not (out / "evidence.md").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(module, "pretrain", None)  # calling it again would fail: that work is done
-        page = evidence(out, config=SMALL, kit_places=kit, progress=lambda *words: stages.append(words[2]))
-    assert sum(words.startswith("pre-training, seed 0") for words in stages) == 1
-    assert sum(words == "simulating places" for words in stages) == 48
+        patch.setattr(stages, "pretrain", None)  # calling it again would fail: that work is done
+        page = evidence(out, config=SMALL, kit_places=kit, progress=lambda *words: told.append(words[2]))
+    assert sum(words.startswith("pre-training, seed 0") for words in told) == 1
+    assert sum(words == "simulating places" for words in told) == 48
     content = json.loads((out / "evidence.json").read_text())
     simulated = Table.from_json(content["simulated"])
     assert {row.method for row in simulated.rows} == set(METHODS)

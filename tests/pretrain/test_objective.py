@@ -188,6 +188,32 @@ def test_without_contrastive_terms_alignment_is_left(step: tuple[ViewBatch, Bran
     assert sorted(result.terms) == ["align/hr-s1", "align/hr-s2", "align/s2-s1"]
 
 
+def test_the_fused_feature_counts_by_its_weight_and_is_left_out_without(
+    step: tuple[ViewBatch, Branch, Branch, Objective],
+) -> None:
+    views, student, teacher, objective = step
+    with torch.no_grad():
+        whole = objective(views, student, teacher, teacher_temperature=TEMPERATURE)
+        half = Objective(student, dataclasses.replace(CONFIG, fused=0.5, alpha=2.0)).double()
+        half.load_state_dict(objective.state_dict())
+        found = half(views, student, teacher, teacher_temperature=TEMPERATURE)
+    weight = {name: 1.0 if "align" in name or "fused" in name else 2.0 for name in whole.terms}
+    assert found.terms == whole.terms
+    assert float(found.loss) == pytest.approx(sum(weight[key] * float(value) for key, value in whole.terms.items()))
+    alone = Objective(student, dataclasses.replace(CONFIG, fused=0.0, beta=0.0)).double()
+    alone.load_state_dict(objective.state_dict())
+    student.zero_grad()
+    found = alone(views, student, teacher, teacher_temperature=TEMPERATURE)
+    kept = {name: value for name, value in whole.terms.items() if "align" not in name and "fused" not in name}
+    assert len(kept) == 9
+    assert found.terms == kept
+    assert not any("fused" in name for name in found.goals)
+    found.loss.backward()
+    moved = {name.split(".")[1] for name, one in student.named_parameters() if one.grad is not None}
+    assert moved == {"hr", "s2", "s1", "align_s2", "align_s1"}, "the fusion learns from nothing"
+    student.zero_grad()
+
+
 def test_gradient_reaches_the_student_and_not_the_teacher(step: tuple[ViewBatch, Branch, Branch, Objective]) -> None:
     views, student, teacher, objective = step
     teacher = copy.deepcopy(teacher).requires_grad_(False)

@@ -46,6 +46,15 @@ def test_features_are_those_of_the_model(places: Places, model: SkySense) -> Non
     assert np.array_equal(features.without_context().cells_Dhw[2], features.cells_Dhw[2][: features.fused])
 
 
+def test_what_is_read_of_a_cell_can_be_chosen(places: Places, model: SkySense) -> None:
+    usual, width = extract(model, places), model.config.fusion.dim
+    found = extract(model, places, read=lambda seen: torch.cat([seen.cells_BDhw, -seen.fused_BDhw], 1))
+    assert np.array_equal(found.channels(0, 2 * width).pooled_ND, usual.pooled_ND)
+    turned = found.channels(2 * width, 3 * width)
+    assert np.array_equal(turned.cells_Dhw[3], -usual.cells_Dhw[3][:width])
+    assert (found.channels(10, 2 * width).fused, turned.fused) == (width - 10, 0)
+
+
 def test_a_look_at_a_model_in_training_leaves_each_part_in_its_mode(places: Places, model: SkySense) -> None:
     model.train()
     model.hr.eval()  # a part that was frozen by hand

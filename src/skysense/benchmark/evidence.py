@@ -27,9 +27,8 @@ from skysense.benchmark.probe import (
     model_methods,
     raw_methods,
 )
-from skysense.benchmark.stages import claim, stage
+from skysense.benchmark.stages import claim, earth, pretrained, stage
 from skysense.benchmark.writing import Findings, write_findings
-from skysense.data.earth import simulate
 from skysense.data.earth.world import REGION_TYPES
 from skysense.data.places import Places
 from skysense.errors import ConfigError
@@ -37,7 +36,6 @@ from skysense.files import make_folder, plain
 from skysense.model.assembly import SkySense
 from skysense.model.loading import MODEL_FILE, load
 from skysense.pretrain.config import PretrainConfig
-from skysense.pretrain.loop import pretrain
 from skysense.pretrain.recipes import recipe
 from skysense.probes.context import (
     ALL_CROPS,
@@ -158,26 +156,18 @@ class Work:
     def earth(self) -> Places:
         """The simulated places."""
         config = self.config
-        simulate(
+        return earth(
             self.out / "earth",
             regions=config.regions,
             places_per_region=config.places_per_region,
             footprint_cells=config.footprint_cells,
-            progress=lambda done, total: self.progress(done, total, "simulating places"),
+            progress=self.progress,
         )
-        return Places(self.out / "earth").readable(lambda done, total: self.progress(done, total, "reading places"))
 
     def pretrained(self, places: Places, seed: int) -> Path:
         """The model pre-trained with a seed, on the places of the training split, without their labels."""
-        file = self.folder(seed) / MODEL_FILE
-        if file.exists():
-            return file
         recipe = replace(self.config.recipe, seed=seed)
-
-        def tell(step: int, values: Mapping[str, float]) -> None:
-            self.progress(step + 1, recipe.steps, f"pre-training, seed {seed}, loss {values['loss']:.2f}")
-
-        return pretrain(recipe, places.select(split="train"), self.folder(seed), on_step=tell).model
+        return pretrained(recipe, places, self.folder(seed), f"seed {seed}", self.progress)
 
     def model(self, seed: int) -> SkySense:
         """The same, loaded."""

@@ -6,8 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from skysense.benchmark.probe import Progress
+from skysense.data.earth import simulate
+from skysense.data.places import Places
 from skysense.errors import ConfigError
 from skysense.files import read_json, write_json
+from skysense.model.loading import MODEL_FILE
+from skysense.pretrain.config import PretrainConfig
+from skysense.pretrain.loop import pretrain
 from skysense.probes.outcomes import load_outcomes, save_outcomes
 from skysense.probes.protocol import Outcomes
 
@@ -35,3 +41,27 @@ def stage(file: Path, work: Callable[[], Outcomes]) -> Outcomes:
     if not file.exists():
         save_outcomes(file, work())
     return load_outcomes(file)
+
+
+def earth(folder: Path, *, regions: int, places_per_region: int, footprint_cells: int, progress: Progress) -> Places:
+    """The places of a simulated Earth, made first where they are not there; arguments as in `simulate`."""
+    simulate(
+        folder,
+        regions=regions,
+        places_per_region=places_per_region,
+        footprint_cells=footprint_cells,
+        progress=lambda done, total: progress(done, total, "simulating places"),
+    )
+    return Places(folder).readable(lambda done, total: progress(done, total, "reading places"))
+
+
+def pretrained(recipe: PretrainConfig, places: Places, folder: Path, words: str, progress: Progress) -> Path:
+    """The model of a run on the places of the training split, without their labels; ``words`` say which run it is."""
+    file = folder / MODEL_FILE
+    if file.exists():
+        return file
+
+    def tell(step: int, values: Mapping[str, float]) -> None:
+        progress(step + 1, recipe.steps, f"pre-training, {words}, loss {values['loss']:.2f}")
+
+    return pretrain(recipe, places.select(split="train"), folder, on_step=tell).model

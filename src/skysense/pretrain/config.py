@@ -95,6 +95,9 @@ class ObjectiveConfig:
         masked_share: share of the cells of a masked view that the student does not see; a cell of 32 px is one token
             of the last map (the unit of SimMIM; iBOT and DINOv2 hide 0.1 to 0.5).
         masked_views: share of the global views that are masked (0.5 in iBOT and DINOv2).
+        fused: weight of the terms of the fused feature beside those of each sensor; 1 in the paper. 0 leaves them out:
+            sensors are then learned one by one, as in the first row of the paper's ablation (spec 5.4), and the fusion
+            stays as it was drawn.
         alpha: weight of the multi-granularity contrastive part (spec Q8).
         beta: weight of the cross-modal alignment (spec Q8).
         head_hidden, head_bottleneck, head_prototypes: DINO head; None takes a size that fits the preset (spec Q4).
@@ -126,6 +129,7 @@ class ObjectiveConfig:
     masked: float = 0.0
     masked_share: float = 0.3
     masked_views: float = 0.5
+    fused: float = 1.0
     alpha: float = 1.0
     beta: float = 1.0
     head_hidden: int | None = None
@@ -148,7 +152,7 @@ class ObjectiveConfig:
     logit_rows: int = 8192
 
     def __post_init__(self) -> None:
-        if min(self.pixel, self.object, self.image, self.masked, self.alpha, self.beta) < 0:
+        if min(self.pixel, self.object, self.image, self.masked, self.fused, self.alpha, self.beta) < 0:
             raise ConfigError("weights of the objective must not be negative")
         if self.alpha * (self.pixel + self.object + self.image + self.masked) + self.beta == 0:
             raise ConfigError("all terms of the objective are switched off")

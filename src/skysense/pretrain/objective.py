@@ -176,7 +176,10 @@ class Objective(nn.Module):
         sides = Sides(student, teacher, teacher_temperature, {}, {} if watch else None)
         pooled = {key: terms.pool(frames.values_NDhw, frames.valid_Nhw) for key, frames in seen.frames.items()}
         parts: dict[str, Tensor] = {}
-        for name, source in sources(views, seen, target, local, pooled).items():
+        compared = sources(views, seen, target, local, pooled)
+        if not self.config.fused:
+            del compared[FUSED]
+        for name, source in compared.items():
             for granularity, value in self._source_terms(name, source, views, sides).items():
                 parts[f"{granularity}/{name}"] = value
         if hidden is not None:
@@ -208,7 +211,7 @@ class Objective(nn.Module):
         return torch.stack([value * self._weight(name) for name, value in values.items()]).sum()
 
     def _weight(self, name: str) -> float:
-        config, granularity = self.config, name.partition("/")[0]
+        config, (granularity, _, source) = self.config, name.partition("/")
         weights = {
             "align": config.beta,
             "pixel": config.alpha * config.pixel,
@@ -216,7 +219,7 @@ class Objective(nn.Module):
             "image": config.alpha * config.image,
             "masked": config.alpha * config.masked,
         }
-        return weights[granularity]
+        return weights[granularity] * (config.fused if source == FUSED else 1.0)
 
     def _memory(self, name: str) -> TeacherMemory:
         memory = self.memories[name]

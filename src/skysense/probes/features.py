@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from skysense.data.places import Places
 from skysense.errors import InputError
 from skysense.geo import RegionTable
-from skysense.model.assembly import SkySense
+from skysense.model.assembly import Features, SkySense
 from skysense.model.modes import evaluating
 from skysense.observation import Sample, collate
 from skysense.probes.prepare import prepare
@@ -45,8 +46,13 @@ class FrozenFeatures:
 
     def without_context(self) -> FrozenFeatures:
         """The fused features alone."""
-        cells = tuple(cells[: self.fused] for cells in self.cells_Dhw)
-        return replace(self, pooled_ND=self.pooled_ND[:, : self.fused], cells_Dhw=cells)
+        return self.channels(0, self.fused)
+
+    def channels(self, first: int, last: int) -> FrozenFeatures:
+        """The channels ``first .. last`` (excluded) alone."""
+        cells = tuple(cells[first:last] for cells in self.cells_Dhw)
+        fused = max(0, min(self.fused, last) - first)
+        return replace(self, pooled_ND=self.pooled_ND[:, first:last], cells_Dhw=cells, fused=fused)
 
     def append(self, extra_NE: NDArray[np.floating]) -> FrozenFeatures:
         """The same with ``extra_NE (N, E)`` appended to every place and, constant over it, to its cells."""
@@ -68,6 +74,7 @@ def extract(
     clear_only: bool = False,
     cells: bool = True,
     regions: Mapping[str, int] | None = None,
+    read: Callable[[Features], Tensor] | None = None,
     progress: Progress | None = None,
 ) -> FrozenFeatures:
     """Run a frozen model over places.
@@ -84,6 +91,8 @@ def extract(
         clear_only: use cloud-free pixels only, where that is known.
         cells: whether to keep the features of every cell; a place of 16 x 16 cells of width 192 takes 196 kB.
         regions: slot in the model's region table per place name, where it shall not be that of the place's position.
+        read: what is taken of each cell, ``(B, D, h, w)``; the fused feature, with its context, by default. Fused
+            features come first in what it returns.
         progress: called after each batch.
 
     Raises:
@@ -103,7 +112,7 @@ def extract(
         ]
         with evaluating(model), torch.inference_mode():
             features = model(collate(ready).to(device))
-            cells_BDhw = features.cells_BDhw.float().cpu().numpy()
+            cells_BDhw = (features.cells_BDhw if read is None else read(features)).float().cpu().numpy()
             occupied_Bhw = features.occupied_Bhw.cpu().numpy()
         pooled.extend(masked_mean(one, mask) for one, mask in zip(cells_BDhw, occupied_Bhw, strict=True))
         names.extend(sample.name for sample in ready)
