@@ -81,7 +81,7 @@ def test_all_components_keep_the_distances_of_standardised_features() -> None:
     assert after.var(axis=1).max() < 3 * after.var(axis=1).min(), "no component is louder than the others by far"
 
 
-def test_the_page_holds_tables_and_verdicts_by_the_main_metric() -> None:
+def test_the_page_holds_values_and_differences_by_the_main_metric() -> None:
     rows = [
         Row("scene", name, ALL_SEEDS, metric, value, value - 0.1, value + 0.1, 12)
         for metric in ("accuracy", "macro F1")
@@ -90,13 +90,14 @@ def test_the_page_holds_tables_and_verdicts_by_the_main_metric() -> None:
     table = Table(
         rows, [Difference("scene", "high", "low", metric, 0.2, 0.1, 0.3, 12) for metric in ("accuracy", "macro F1")]
     )
+    table.differences.append(Difference("scene", "low", "high", "accuracy", -0.2, -0.5, 0.1, 12))
     page = as_markdown(
         Rungs({"One readout": table}, {"a": {"image/hr": 5.251}, "b": {}}, "skysense ladder --steps 7", {"seeds": "0"})
     )
     assert "```\nskysense ladder --steps 7\n```\n\n- seeds: 0" in page
     assert "## One readout\n\n| method | accuracy (n = 12) |\n" in page
-    assert "- high, compared with low: ahead on scene." in page
-    assert page.count("high minus low") == 1
+    assert "| difference, points | scene |\n| --- | ---: |\n| high, minus low | **+20.0 [+10.0, +30.0]** |\n" in page
+    assert "| low, minus high | -20.0 [-50.0, +10.0] |\n" in page
     assert page.endswith("| value | a | b |\n| --- | ---: | ---: |\n| image/hr | 5.25 |  |\n")
 
 
@@ -137,7 +138,7 @@ def test_the_ladder_from_nothing_and_again_where_it_was_cut_off(
     assert [len({row.method for row in table.rows}) for table in tables] == [6, 5, 6, 5, 5, 5]
     assert tables[0].tasks == ["scene", "multilabel", "land_cover", "crop_type", "all crops", "ambiguous crops"]
     assert set(content["logged"][MULTI]) < set(content["logged"][ALIGNED]) < set(content["logged"][CONTEXT])
-    assert f"{CONTEXT}: fused and context minus {SINGLE}: sensors" in (out / "ladder.md").read_text()
+    assert f"{CONTEXT}: fused and context, minus {SINGLE}: sensors" in (out / "ladder.md").read_text()
     assert "Simulated data." in page.read_text()
     with pytest.raises(ConfigError, match="other settings \\(regions\\)"):
         ladder(out, config=replace(SMALL, regions=9))

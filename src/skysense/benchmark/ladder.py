@@ -258,7 +258,8 @@ def project(features: FrozenFeatures, learned: Sequence[bool], width: int) -> Fr
         np.tensordot(basis_DK.T, one - centre[:, None, None], axes=1) * mask
         for one, mask in zip(features.cells_Dhw, features.occupied_hw, strict=True)
     )
-    return replace(features, pooled_ND=(features.pooled_ND - centre) @ basis_DK, cells_Dhw=cells, fused=width)
+    pooled_ND = (features.pooled_ND - centre) @ basis_DK
+    return replace(features, pooled_ND=pooled_ND, cells_Dhw=cells, fused=pooled_ND.shape[1])
 
 
 def facts(config: LadderConfig, places: Places) -> dict[str, Any]:

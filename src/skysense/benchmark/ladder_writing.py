@@ -8,23 +8,27 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from skysense.benchmark.writing import add_tables, verdicts
 from skysense.files import write_json, write_text
-from skysense.probes.table import Table, markdown
+from skysense.probes.table import Table, markdown, percent
 from skysense.report import Report
 
 TITLE = "What each component of pre-training adds"
 LOGGED_TITLE = "What the runs say about themselves"
 
+READOUTS = (
+    "Read are, cell by cell and as their mean over a place: the fused feature; on the last rung also with its "
+    "geo-context beside it; the features of all sensors side by side, the mean of each series in each quarter of the "
+    "year, brought down to as many numbers as the fused feature with context has; and those of one sensor by itself. "
+    "Without its terms the fusion stays as it was drawn, so that the first rung is read in both ways."
+)
 PROTOCOL = (
     "Every rung is pre-trained anew, on the same places with the same seeds and steps; its weights are then frozen. A "
     "logistic regression is fitted on labelled places and tested on others; its strength is chosen on training places "
     "alone. Values are the main metric of each task in percent, averaged over seeds, with 95 % bootstrap intervals "
-    "that resample test places. A difference is computed on the same resampled places for both; it is beyond chance "
-    "if its interval excludes zero. The intervals do not contain what another set of seeds would change. The last two "
-    "tasks name crops in regions of which the probe saw no label."
+    "that resample test places. A difference is computed on the same resampled places for both; it is beyond chance, "
+    "and bold, if its interval excludes zero. The intervals do not contain what another set of seeds would change. The "
+    "last two tasks name crops in regions of which the probe saw no label."
 )
-
 
 LOGGED = (
     "pixel/hr",
@@ -83,10 +87,12 @@ def write_ladder(out: Path, found: Rungs) -> Path:
     report = Report(TITLE, simulated=True)
     report.facts(found.facts)
     report.paragraph(PROTOCOL)
+    report.paragraph(READOUTS)
     report.commands(found.command)
     for title, table in found.tables.items():
         report.heading(title)
-        add_tables(report, [("Main metric of each task", table.main_metrics())])
+        report.table(*table.main_metrics().grid(), caption="Values; the best of a task is bold")
+        report.table(*_difference_grid(table), caption="Differences; those beyond chance are bold")
     report.heading(LOGGED_TITLE)
     report.paragraph(LOGGED_WORDS)
     report.table(*_logged_grid(found.logged))
@@ -107,12 +113,10 @@ def as_markdown(found: Rungs) -> str:
         "",
     ]
     lines += [f"- {name}: {value}" for name, value in found.facts.items()]
-    lines += ["", PROTOCOL]
+    lines += ["", PROTOCOL, "", READOUTS]
     for title, table in found.tables.items():
-        main = table.main_metrics()
-        lines += ["", f"## {title}", "", markdown(*main.grid()).rstrip(), ""]
-        lines += [f"- {sentence}" for sentence in verdicts([main])]
-        lines += ["", markdown(*main.difference_grid()).rstrip()]
+        lines += ["", f"## {title}", "", markdown(*table.main_metrics().grid()).rstrip()]
+        lines += ["", markdown(*_difference_grid(table)).rstrip()]
     lines += ["", f"## {LOGGED_TITLE}", "", LOGGED_WORDS, "", markdown(*_logged_grid(found.logged)).rstrip()]
     return "\n".join(lines) + "\n"
 
@@ -127,6 +131,21 @@ def at_the_end(journals: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, f
             if values:
                 means.setdefault(name, []).append(fmean(values))
     return {name: fmean(values) for name, values in means.items()}
+
+
+def _difference_grid(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Differences by the main metrics: pairs down, tasks across; between ``**`` what is beyond chance."""
+    found = {(one.a, one.b, one.task): one for one in table.main_metrics().differences}
+    pairs = list(dict.fromkeys((a, b) for a, b, _ in found))
+    body = []
+    for a, b in pairs:
+        line = [f"{a}, minus {b}"]
+        for task in table.tasks:
+            one = found.get((a, b, task))
+            text = "" if one is None else percent(one.value, one.lo, one.hi, sign=True)
+            line.append(f"**{text}**" if one is not None and one.excludes_zero else text)
+        body.append(line)
+    return ["difference, points", *table.tasks], body
 
 
 def _logged_grid(logged: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[str]]]:
