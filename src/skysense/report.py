@@ -56,7 +56,7 @@ p { max-width: 46rem; margin: 0.5rem 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: 0.92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.35rem 0.75rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 thead th { background: var(--band); vertical-align: bottom; }
-tbody th { font-weight: inherit; }
+tbody th { font-weight: inherit; min-width: 10rem; }
 .number { text-align: right; white-space: nowrap; }
 thead th.number { white-space: normal; }
 .best { font-weight: 700; }
