@@ -47,6 +47,16 @@ def test_simulate_check_and_pretrain_and_go_on(tmp_path: Path, capsys: pytest.Ca
     assert "config.seed: 0 -> 5" in capsys.readouterr().err.replace("\n", "")
 
 
+def test_simulate_with_buildings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    earth = tmp_path / "earth"
+    size = ["--regions", "1", "--places_per_region", "1", "--footprint_cells", "4"]
+    assert main(["simulate", str(earth), *size, "--buildings", "true"]) == 0
+    assert main(["places", "check", str(earth)]) == 0
+    assert "1 of 1 places are good" in capsys.readouterr().out
+    found = {path.name for path in (earth / "region00-place000").iterdir()}
+    assert found >= {"hr_after.tif", "change.tif", "land_cover_after.tif", "buildings.json", "buildings_after.json"}
+
+
 def test_a_bad_place_is_listed_and_the_status_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     earth = tmp_path / "earth"
     assert main(["simulate", str(earth), "--regions", "1", "--places_per_region", "2", "--footprint_cells", "4"]) == 0

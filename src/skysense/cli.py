@@ -85,6 +85,12 @@ def _simulate_parser() -> ArgumentParser:
     parser.add_argument("--places_per_region", type=int, default=16, help="places in each region")
     parser.add_argument("--seed", type=int, default=0, help="of the Earth")
     parser.add_argument("--footprint_cells", type=int, default=16, help="side of a place in cells of 10 m (32 px each)")
+    parser.add_argument(
+        "--buildings",
+        type=bool,
+        default=False,
+        help="more buildings, their boxes, and a second image of a later date with what changed",
+    )
     return parser
 
 
@@ -98,6 +104,7 @@ def _simulate(options: Namespace) -> int:
             places_per_region=options.places_per_region,
             seed=options.seed,
             footprint_cells=options.footprint_cells,
+            buildings=options.buildings,
             progress=progress,
         )
     console.print(f"{written} simulated places written to {escape(str(options.out))}")

@@ -291,24 +291,28 @@ def _documented(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def test_the_documented_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_documented_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (example,) = _documented("python")
+    first, pair = _documented("python")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        exec(compile(example, "docs/places.md", "exec"), {})
-    assert len(example.splitlines()) <= 14
+        for example in (first, pair):
+            exec(compile(example, "docs/places.md", "exec"), {})
+    assert len(first.splitlines()) <= 14
     assert Places(tmp_path / "my_places").legends["crop_type"].classes == ("no crop", "wheat", "maize")
 
 
 def test_the_documented_json_is_right(tmp_path: Path) -> None:
-    dataset, place = map(json.loads, _documented("json"))
+    dataset, place, boxes = map(json.loads, _documented("json"))
     (tmp_path / "dataset.json").write_text(json.dumps(dataset))
     (tmp_path / "farm-0001").mkdir()
     (tmp_path / "farm-0001" / "place.json").write_text(json.dumps(place))
     (tmp_path / "farm-0001" / "s2.nc").touch()
+    (tmp_path / "farm-0001" / "barns.json").write_text(json.dumps(boxes))
     (read,) = Places(tmp_path)
     assert Places(tmp_path).legends["crop_type"] == Legend("mask", ("no crop", "wheat", "maize"), ignore=0)
+    assert Places(tmp_path).legends["change"].after and not Places(tmp_path).legends["crop_type"].after
+    assert Places(tmp_path).read_boxes(read, "barns").areas.tolist() == [800]
     assert read.labels == {"scene": "forest", "cover": ["trees", "water"]} and read.split == "train"
     assert read.footprint.crs == "EPSG:32632"
     assert read.footprint.bounds == pytest.approx(utm_footprint(11.58, 48.14, (16, 16)).bounds, abs=0.06)

@@ -5,13 +5,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skysense.data.places import Place
+from skysense.data.places import Legend, Place, Places, write_dataset
 from skysense.errors import InputError
-from skysense.probes.targets import clusters, cross_folds, deal, majority, outer_folds
+from skysense.probes.targets import clusters, cross_folds, deal, majority, outer_folds, tasks_of
 
 
 def _place(name: str, split: str | None = None, **attributes: object) -> Place:
     return Place(Path(name), name, None, None, (4, 4), None, {}, split, attributes, ("hr",), ())  # type: ignore[arg-type]
+
+
+def test_boxes_and_labels_of_a_later_date_are_no_tasks(tmp_path: Path) -> None:
+    legends = {
+        "scene": Legend("scene", ("a", "b")),
+        "things": Legend("boxes", ("a",)),
+        "change": Legend("mask", ("a", "b"), after=True),
+        "cover": Legend("mask", ("a", "b")),
+    }
+    write_dataset(tmp_path, title="Test", simulated=True, legends=legends)
+    assert [task.label for task in tasks_of(Places(tmp_path))] == ["scene", "cover"]
 
 
 def test_majority_takes_the_commonest_class_of_each_block() -> None:

@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from skysense.data.places_boxes import Boxes, read_boxes_file
 from skysense.data.places_check import Problem, Report, check
 from skysense.data.places_layout import Dataset, Legend, Place, Split, place_folders, read_dataset, read_place
 from skysense.data.places_read import ChooseFrames, read_cube, read_cube_dates, read_hr, read_hr_date, read_mask_pixels
-from skysense.data.places_rules import check_mask
+from skysense.data.places_rules import check_boxes, check_mask
 from skysense.data.places_write import write_dataset, write_place
 from skysense.errors import InputError
 from skysense.geo import RegionTable, Window
@@ -30,6 +31,7 @@ from skysense.observation import Sample, Series
 from skysense.sensors import MODALITIES, Modality
 
 __all__ = [
+    "Boxes",
     "Dataset",
     "Failure",
     "FrameChoice",
@@ -130,7 +132,7 @@ class Places:
         return view
 
     def readable(self, progress: Callable[[int, int], None] | None = None) -> Places:
-        """A view on the places whose imagery and masks can all be read; its `failures` list the others.
+        """A view on the places whose imagery and label files can all be read; its `failures` list the others.
 
         Args:
             progress: called with the number of places read and of all, since every file is read once.
@@ -143,8 +145,12 @@ class Places:
         for number, place in enumerate(self._places, 1):
             try:
                 self.read_sample(place)
+                if place.after:
+                    self.read_after(place)
                 for label in place.masks:
                     self.read_mask(place, label)
+                for label in place.boxes:
+                    self.read_boxes(place, label)
             except InputError as error:
                 view.failures.append(Failure(place.name, str(error)))
             else:
@@ -187,6 +193,27 @@ class Places:
         region = self.regions.slot(place.lon, place.lat)
         return Sample(place.name, series, lon=place.lon, lat=place.lat, footprint=place.ground(window), region=region)
 
+    def read_after(self, place: Place, window: Window | None = None) -> Sample:
+        """Read the second high-resolution image of a place, of a later date: a sample of this one frame.
+
+        With ``read_sample(place, ["hr"])`` it makes a pair of one ground.
+
+        Args:
+            place: of this folder; `Place.after` says whether it has one.
+            window: in cells.
+
+        Raises:
+            InputError: there is none, or it cannot be read, as `read_sample`.
+        """
+        if not place.after:
+            raise InputError("holds no image of a later date", file=place.folder)
+        if window is not None:
+            place.check_window(window)
+        series = _read_image(place.after_file, place, window)
+        region = self.regions.slot(place.lon, place.lat)
+        ground = place.ground(window)
+        return Sample(place.name, {"hr": series}, lon=place.lon, lat=place.lat, footprint=ground, region=region)
+
     def read_dates(self, place: Place, modality: Modality) -> NDArray[np.datetime64]:
         """Dates ``(T,)`` of a sensor of a place, without its pixels.
 
@@ -206,14 +233,38 @@ class Places:
         Raises:
             InputError: no such label or file, a truncated or foreign file, a value that is no class of the legend.
         """
-        if label not in self.legends:
-            raise InputError(f"label {label!r} is none of {', '.join(self.legends)}", file=self.root)
+        legend = self._legend(label)
         if window is not None:
             place.check_window(window)
         file = place.mask_file(label)
         mask = read_mask_pixels(file, place.cells, window)
-        check_mask(mask, label, self.legends[label], place.cells, file=file, whole=window is None)
+        check_mask(mask, label, legend, place.cells, file=file, whole=window is None)
         return mask
+
+    def read_boxes(self, place: Place, label: str, window: Window | None = None) -> Boxes:
+        """Read oriented boxes, in pixels of the high-resolution image of the place, or of a window of it.
+
+        Args:
+            place: of this folder.
+            label: a boxes legend of this folder.
+            window: in cells; boxes that do not reach into it are left out.
+
+        Raises:
+            InputError: no such label or file, a truncated or foreign file, a class that the legend does not know, or a
+                box without area or outside of the place.
+        """
+        legend = self._legend(label)
+        if window is not None:
+            place.check_window(window)
+        file = place.boxes_file(label)
+        boxes = read_boxes_file(file, label, legend)
+        check_boxes(boxes, label, legend, place.cells, file=file)
+        return boxes if window is None else boxes.crop(window)
+
+    def _legend(self, label: str) -> Legend:
+        if label not in self.legends:
+            raise InputError(f"label {label!r} is none of {', '.join(self.legends)}", file=self.root)
+        return self.legends[label]
 
     def samples(
         self,
@@ -250,16 +301,22 @@ class Places:
 
 def _read_series(place: Place, modality: Modality, window: Window | None, frames: FrameChoice | None) -> Series:
     file = place.file(modality)
-    choose: ChooseFrames | None = None
     if modality == "hr":
-        series = read_hr(file, place.cells, window)
-    else:
-        if callable(frames):
-            choose = partial(frames, modality)
-        elif frames is not None and modality in frames:
-            chosen = frames[modality]
-            choose = lambda _: chosen  # noqa: E731
-        series = read_cube(file, modality, place.cells, window, choose)
+        return _read_image(file, place, window)
+    choose: ChooseFrames | None = None
+    if callable(frames):
+        choose = partial(frames, modality)
+    elif frames is not None and modality in frames:
+        chosen = frames[modality]
+        choose = lambda _: chosen  # noqa: E731
+    series = read_cube(file, modality, place.cells, window, choose)
     if (window is None and choose is None) or series.valid.any():  # a part may well lie in a gap
+        series.check(str(file))
+    return series
+
+
+def _read_image(file: Path, place: Place, window: Window | None) -> Series:
+    series = read_hr(file, place.cells, window)
+    if window is None or series.valid.any():  # a part may well lie in a gap
         series.check(str(file))
     return series

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from skysense.data.places_boxes import read_boxes_file
 from skysense.data.places_layout import (
     DATASET_FILE,
     PLACE_FILE,
@@ -20,8 +21,8 @@ from skysense.data.places_layout import (
     read_dataset,
     read_place,
 )
-from skysense.data.places_read import opened_geotiff, opened_netcdf, read_cube, read_hr, read_mask_pixels
-from skysense.data.places_rules import check_footprint, check_mask
+from skysense.data.places_read import opened_geotiff, opened_netcdf, read_cube, read_hr, read_hr_date, read_mask_pixels
+from skysense.data.places_rules import check_boxes, check_footprint, check_later, check_mask
 from skysense.errors import InputError
 from skysense.sensors import Modality
 
@@ -107,13 +108,29 @@ def check_place(folder: Path, legends: Mapping[str, Legend] | None) -> Iterator[
             _check_imagery(place, modality)
         except InputError as error:
             yield Problem(place.name, file.name, _rule(error))
+    if place.after:
+        try:
+            _check_after(place)
+        except InputError as error:
+            yield Problem(place.name, place.after_file.name, _rule(error))
+    yield from _check_labels(place, legends or {})
+
+
+def _check_labels(place: Place, legends: Mapping[str, Legend]) -> Iterator[Problem]:
+    """Problems of the labels that are files."""
     for label in place.masks:
         file = place.mask_file(label)
         try:
             mask = read_mask_pixels(file, place.cells, None)
-            check_mask(mask, label, (legends or {})[label], place.cells, file=file)
+            check_mask(mask, label, legends[label], place.cells, file=file)
             with opened_geotiff(file) as tif:
                 _check_ground(place, tif.bounds, tif.crs is not None, file)
+        except InputError as error:
+            yield Problem(place.name, file.name, _rule(error))
+    for label in place.boxes:
+        file = place.boxes_file(label)
+        try:
+            check_boxes(read_boxes_file(file, label, legends[label]), label, legends[label], place.cells, file=file)
         except InputError as error:
             yield Problem(place.name, file.name, _rule(error))
 
@@ -125,14 +142,25 @@ def _rule(error: InputError) -> str:
 def _check_imagery(place: Place, modality: Modality) -> None:
     file = place.file(modality)
     if modality == "hr":
-        series = read_hr(file, place.cells, None)
-        with opened_geotiff(file) as tif:
-            _check_ground(place, tif.bounds, tif.crs is not None, file)
-    else:
-        series = read_cube(file, modality, place.cells, None, None)
-        with opened_netcdf(file) as nc:
-            _check_ground(place, _cube_bounds(nc, place, file), "crs" in nc.variables, file)
+        _check_image(place, file)
+        return
+    series = read_cube(file, modality, place.cells, None, None)
+    with opened_netcdf(file) as nc:
+        _check_ground(place, _cube_bounds(nc, place, file), "crs" in nc.variables, file)
     series.check(str(file))
+
+
+def _check_image(place: Place, file: Path) -> None:
+    series = read_hr(file, place.cells, None)
+    with opened_geotiff(file) as tif:
+        _check_ground(place, tif.bounds, tif.crs is not None, file)
+    series.check(str(file))
+
+
+def _check_after(place: Place) -> None:
+    _check_image(place, place.after_file)
+    first = read_hr_date(place.file("hr")) if "hr" in place.modalities else None
+    check_later(first, read_hr_date(place.after_file), file=place.after_file)
 
 
 def _cube_bounds(file: Any, place: Place, path: Path) -> tuple[float, float, float, float]:

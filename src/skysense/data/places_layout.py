@@ -23,9 +23,12 @@ PLACE_FILE = "place.json"
 UNFINISHED, REPLACED = ".unfinished", ".replaced"
 """Endings of the hidden folders that a killed writer may leave behind."""
 IMAGERY: dict[Modality, str] = {"hr": "hr.tif", "s2": "s2.nc", "s1": "s1.nc"}
+AFTER_FILE = "hr_after.tif"
+"""A second high-resolution image of a place, of a later date."""
 
 Split = Literal["train", "val", "test"]
-Kind = Literal["scene", "multilabel", "mask"]
+Kind = Literal["scene", "multilabel", "mask", "boxes"]
+_ENDINGS: dict[Kind, str] = {"mask": ".tif", "boxes": ".json"}
 
 _NAME = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
@@ -45,10 +48,12 @@ class Legend:
     """The classes of one label.
 
     Attributes:
-        kind: ``scene`` (one class per place), ``multilabel`` (any number of classes per place) or ``mask`` (one class
-            per pixel; the pixel value is the index into ``classes``).
+        kind: ``scene`` (one class per place), ``multilabel`` (any number of classes per place), ``mask`` (one class
+            per pixel; the pixel value is the index into ``classes``) or ``boxes`` (oriented boxes, each with a class).
         classes: names; of a mask, in the order of its values.
         ignore: mask value that means "no label"; it may or may not be one of the classes.
+        after: whether the label speaks of the later image, or of what changed until then: it cannot be read from the
+            imagery of the first date.
 
     Raises:
         InputError: an unknown kind, no or doubled class names, or an ignore value that a mask cannot hold.
@@ -57,6 +62,7 @@ class Legend:
     kind: Kind
     classes: tuple[str, ...]
     ignore: int | None = None
+    after: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -74,8 +80,10 @@ class Legend:
         Raises:
             InputError: another type than the kind asks for, or a class that the legend does not name.
         """
-        if self.kind == "mask":
-            raise InputError(f"label {label!r} is a mask: store it as {label}.tif, not in the labels", file=file)
+        if self.kind in _ENDINGS:
+            article = "a mask" if self.kind == "mask" else "boxes"
+            stored = f"{label}{_ENDINGS[self.kind]}"
+            raise InputError(f"label {label!r} is {article}: store it as {stored}, not in the labels", file=file)
         names = [value] if self.kind == "scene" else value
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             wanted = "a class name" if self.kind == "scene" else "a list of class names"
@@ -123,6 +131,8 @@ class Place:
         attributes: anything else that is known.
         modalities: whose file is there.
         masks: labels whose mask is there.
+        boxes: labels whose boxes are there.
+        after: whether there is a second high-resolution image, of a later date.
     """
 
     folder: Path
@@ -136,6 +146,8 @@ class Place:
     attributes: Mapping[str, Any]
     modalities: tuple[Modality, ...]
     masks: tuple[str, ...]
+    boxes: tuple[str, ...] = ()
+    after: bool = False
 
     def file(self, modality: Modality) -> Path:
         """The file of a sensor."""
@@ -144,6 +156,15 @@ class Place:
     def mask_file(self, label: str) -> Path:
         """The file of a mask label."""
         return self.folder / f"{label}.tif"
+
+    def boxes_file(self, label: str) -> Path:
+        """The file of a boxes label."""
+        return self.folder / f"{label}.json"
+
+    @property
+    def after_file(self) -> Path:
+        """The file of the second high-resolution image."""
+        return self.folder / AFTER_FILE
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -194,7 +215,8 @@ def dataset_to_json(dataset: Dataset) -> dict[str, Any]:
 
 def legend_to_json(legend: Legend) -> dict[str, Any]:
     """One legend as ``dataset.json`` holds it."""
-    return {"kind": legend.kind, "classes": list(legend.classes), "ignore": legend.ignore}
+    content = {"kind": legend.kind, "classes": list(legend.classes), "ignore": legend.ignore}
+    return content | {"after": True} if legend.after else content
 
 
 def read_dataset(root: Path) -> Dataset:
@@ -233,9 +255,18 @@ def parse_legend(label: str, content: Any) -> Legend:
         raise InputError(f"label {label!r} is taken: it is the name of a sensor's file")
     if not isinstance(content, Mapping) or not isinstance(content.get("classes"), list | tuple):
         raise InputError(f"legend {label!r} needs 'kind' and a list of 'classes'")
-    return Legend(
-        kind=content.get("kind", ""), classes=tuple(map(str, content["classes"])), ignore=content.get("ignore")
+    after = content.get("after", False)
+    if not isinstance(after, bool):
+        raise InputError(f"legend {label!r}: after must be true or false; got {after!r}")
+    legend = Legend(
+        kind=content.get("kind", ""),
+        classes=tuple(map(str, content["classes"])),
+        ignore=content.get("ignore"),
+        after=after,
     )
+    if f"{label}{_ENDINGS.get(legend.kind, '')}" in (AFTER_FILE, PLACE_FILE):
+        raise InputError(f"label {label!r} is taken: its file would be one that every place may have")
+    return legend
 
 
 def place_folders(root: Path) -> list[Path]:
@@ -279,8 +310,12 @@ def read_place(folder: Path, legends: Mapping[str, Legend] | None) -> Place:
     labels = _mapping(content.get("labels") or {}, file)
     if legends is not None:
         _check_labels(labels, legends, file)
-    masks = [label for label, legend in (legends or {}).items() if legend.kind == "mask"]
     names = {entry.name for entry in folder.iterdir()}
+    there = {
+        label: legend.kind
+        for label, legend in (legends or {}).items()
+        if legend.kind in _ENDINGS and f"{label}{_ENDINGS[legend.kind]}" in names
+    }
     place = Place(
         folder=folder,
         name=folder.name,
@@ -292,7 +327,9 @@ def read_place(folder: Path, legends: Mapping[str, Legend] | None) -> Place:
         split=split,
         attributes=_mapping(content.get("attributes") or {}, file),
         modalities=tuple(modality for modality in MODALITIES if IMAGERY[modality] in names),
-        masks=tuple(label for label in masks if f"{label}.tif" in names),
+        masks=tuple(label for label, kind in there.items() if kind == "mask"),
+        boxes=tuple(label for label, kind in there.items() if kind == "boxes"),
+        after=AFTER_FILE in names,
     )
     if not place.modalities:
         raise InputError(f"holds no imagery: none of {', '.join(IMAGERY.values())}", file=folder)

@@ -1,4 +1,4 @@
-"""What a place must fulfil beyond its file formats: masks by their legend, a footprint of 10 m cells."""
+"""What a place must fulfil beyond its file formats: masks and boxes by their legend, dates, 10 m cells."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skysense.data.places_layout import Legend, grid_factor
+from skysense.data.places_boxes import Boxes, clip
+from skysense.data.places_layout import AFTER_FILE, Legend, grid_factor
 from skysense.errors import InputError
-from skysense.geo import CELL_METRES, Footprint
+from skysense.geo import CELL_HR_PX, CELL_METRES, Footprint
 
 CELL_TOLERANCE = 0.1
 """How far the ground size of a cell may be from 10 m (relative): map projections stretch, wrong resolutions do more."""
@@ -53,6 +54,62 @@ def check_mask(
         raise InputError(
             f"mask {label!r} holds the values {', '.join(foreign)}; its legend ends at {known - 1}{ignored}", file=file
         )
+
+
+def check_boxes(boxes: Boxes, label: str, legend: Legend, cells: tuple[int, int], *, file: str | Path) -> None:
+    """Refuse boxes that their legend or the image of their place does not allow.
+
+    Args:
+        boxes: of one label.
+        label: its name.
+        legend: its classes.
+        cells: height and width of the place in cells.
+        file: for the message.
+
+    Raises:
+        InputError: not a boxes legend, a class beyond it, a visible share that is none, or corners that are not finite,
+            do not go round a convex shape, or lie outside of the place.
+    """
+    if legend.kind != "boxes":
+        raise InputError(f"label {label!r} is a {legend.kind} label, not boxes", file=file)
+    height, width = cells[0] * CELL_HR_PX, cells[1] * CELL_HR_PX
+    for at, (corners, kind, visible) in enumerate(zip(boxes.corners, boxes.classes, boxes.visible, strict=True)):
+        which = f"box {at} of {label!r}"
+        if not 0 <= kind < len(legend.classes):
+            raise InputError(f"{which} is of class {kind}; its legend ends at {len(legend.classes) - 1}", file=file)
+        if not 0 <= visible <= 1:
+            raise InputError(f"{which} has a visible share of {visible:g}, not 0 .. 1", file=file)
+        if not np.isfinite(corners).all():
+            raise InputError(f"{which} has corners that are no numbers", file=file)
+        _check_convex(corners, which, file)
+        if not len(clip(corners, height, width)):
+            raise InputError(
+                f"{which} lies outside of the place of {height} x {width} px",
+                file=file,
+                fix="Corners are x and y in pixels of the high-resolution image, from its upper left corner",
+            )
+
+
+def _check_convex(corners: NDArray[np.float64], which: str, file: str | Path) -> None:
+    sides = np.roll(corners, -1, axis=0) - corners
+    following = np.roll(sides, -1, axis=0)
+    turns = sides[:, 0] * following[:, 1] - sides[:, 1] * following[:, 0]
+    if not np.abs(turns).any():
+        raise InputError(f"{which} has no area", file=file)
+    if not ((turns > 0).all() or (turns < 0).all()):
+        raise InputError(f"{which} is not convex: its corners must follow each other around it", file=file)
+
+
+def check_later(before: NDArray[np.datetime64] | None, after: NDArray[np.datetime64], *, file: str | Path) -> None:
+    """Refuse a second image without a first, or of an earlier day; dates are ``(1,)`` and may be NaT (not known).
+
+    Raises:
+        InputError: if so.
+    """
+    if before is None:
+        raise InputError(f"{AFTER_FILE} needs the image of the first date beside it, hr.tif", file=file)
+    if after[0] < before[0]:  # false if either is not known
+        raise InputError(f"the later image is of {after[0]}, the first one of {before[0]}", file=file)
 
 
 def check_footprint(

@@ -170,11 +170,12 @@ def best(rows: Iterable[Mapping[str, float]]) -> Mapping[str, float] | None:
 
 def _asked(places: Places, labels: Sequence[str]) -> list[Task]:
     tasks = tasks_of(places)
-    unknown = [label for label in labels if label not in places.legends]
+    known = [task.label for task in tasks]
+    unknown = [label for label in labels if label not in known]
     if unknown:
         raise ConfigError(
-            f"probe.labels names {', '.join(unknown)}, which {places.root} does not have. "
-            f"There are: {', '.join(places.legends) or 'none'}"
+            f"probe.labels names {', '.join(unknown)}, which {places.root} does not have to probe. "
+            f"There are: {', '.join(known) or 'none'}"
         )
     if not tasks:
         raise InputError("has no labels to probe", file=places.root, fix="Name a folder with labels, probe.data")

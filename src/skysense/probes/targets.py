@@ -71,8 +71,12 @@ class Targets:
 
 
 def tasks_of(places: Places) -> list[Task]:
-    """Every label of a data set as a task."""
-    return [Task(label, legend.kind, legend.classes, legend.ignore) for label, legend in places.legends.items()]
+    """Every label of a data set that one class, several, or a class per cell of the first date answer, as a task."""
+    return [
+        Task(label, legend.kind, legend.classes, legend.ignore)
+        for label, legend in places.legends.items()
+        if legend.kind != "boxes" and not legend.after
+    ]
 
 
 def read_targets(places: Places, task: Task) -> Targets:

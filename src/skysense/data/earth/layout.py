@@ -67,7 +67,10 @@ class Crown:
 
 @dataclass(frozen=True)
 class Building:
-    """A rectangle: centre, half sides along its own axes, direction, eave height, rise of the roof, material, tint."""
+    """A rectangle: centre, half sides along its own axes, direction, eave height, rise of the roof, material, tint.
+
+    Its kind is "house" or "hall".
+    """
 
     x: float
     y: float
@@ -77,6 +80,7 @@ class Building:
     rise: float
     material: int
     tint: float
+    kind: str
 
 
 @dataclass
@@ -229,6 +233,7 @@ def _homes(rng: Generator, palette: Palette, layout: Layout, parcel: Polygon, an
                 rng.uniform(1.5, 3.0),
                 palette.roof(kind),
                 rng.uniform(0.8, 1.15),
+                "house",
             )
         )
         gate = lot[int(rng.integers(len(lot)))]
@@ -270,6 +275,7 @@ def _works(rng: Generator, palette: Palette, layout: Layout, parcel: Polygon, an
                 0.35,
                 palette.roof(kind),
                 rng.uniform(0.75, 1.15),
+                "hall",
             )
         )
     count = rng.poisson(area(parcel) * 0.0012)

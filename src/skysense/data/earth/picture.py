@@ -10,10 +10,42 @@ from numpy.typing import NDArray
 
 from skysense.data.earth.noise import Field, smooth_noise
 from skysense.data.earth.spectra import Material, Weather, optical
-from skysense.data.earth.terrain import PIXEL, Sun, Terrain, relief, shadow
-from skysense.data.earth.world import LAND_COVERS, RegionType
+from skysense.data.earth.terrain import PIXEL, Sun, Terrain, relief, shadow, sun
+from skysense.data.earth.world import LAND_COVERS, Identity, RegionType
+from skysense.observation import Series
+from skysense.sensors import OPTICAL_HR
 
 RGB = [2, 1, 0]  # B4, B3, B2
+LOWEST_SUN = 32.0
+"""Degrees: aerial surveys fly when shadows are short."""
+
+
+def survey(
+    rng: Generator, terrain: Terrain, materials: Sequence[Material], vigour: Field, identity: Identity, year: int
+) -> Series:
+    """Fly over a place on some day of a year; arguments as for `render`.
+
+    Returns:
+        One frame ``(1, 3, H, W)``.
+    """
+    day, light = _flight(rng, identity.lat)
+    picture = render(rng, terrain, materials, vigour, day, identity.kind, light)
+    date = np.datetime64(f"{year}-01-01", "D") + np.timedelta64(int(day) - 1, "D")
+    return Series(OPTICAL_HR, picture[None], np.array([date]), np.ones((1, *picture.shape[1:]), bool))
+
+
+def _flight(rng: Generator, lat: float) -> tuple[float, Sun]:
+    """Day of the year and sun of the aerial survey: any day and hour with the sun high enough."""
+    while True:
+        day, hour = float(rng.integers(1, 366)), float(rng.uniform(9.5, 14.5))
+        light = sun(lat, day, hour)
+        if light.elevation > np.radians(LOWEST_SUN):
+            return day, light
+
+
+def plant_vigour(rng: Generator, grid: tuple[int, int]) -> Field:
+    """How well plants grow in each cell ``(h, w)``, about 1."""
+    return np.clip(1 + np.float32(0.06) * smooth_noise(rng, grid, 4.0, octaves=2), 0.75, 1.15)
 
 
 def render(

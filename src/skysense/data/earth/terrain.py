@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,25 @@ class Terrain:
         return Terrain(self.material[inner], self.height[inner], self.tint[inner])
 
 
+Placed = tuple[Building, float, float]
+"""A building, and the row and column of the padded grid that its centre comes to lie on."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A layout on its grid before anything stands on it.
+
+    Attributes:
+        bare: parcels, roads and water, of no height.
+        buildings: those that do not stand in water.
+        crowns: likewise, each with row and column.
+    """
+
+    bare: Terrain
+    buildings: list[Placed]
+    crowns: list[tuple[Crown, float, float]]
+
+
 @dataclass(frozen=True)
 class Sun:
     """Where the light comes from: azimuth clockwise from north and elevation, radians."""
@@ -65,24 +85,43 @@ def sun(lat: float, day: float, hour: float) -> Sun:
 
 def build(rng: Generator, layout: Layout, shape: tuple[int, int]) -> Terrain:
     """Draw a layout on a grid of ``shape`` (H, W) pixels, padding excluded."""
+    ground = lay(rng, layout, shape)
+    return erect(ground, ground.buildings)
+
+
+def lay(rng: Generator, layout: Layout, shape: tuple[int, int]) -> Ground:
+    """Draw the flat part of a layout, and say where the rest of it will stand; arguments as for `build`."""
     padded = (shape[0] + 2 * PAD, shape[1] + 2 * PAD)
     raw = np.zeros(padded, np.int16)
     paint([*layout.parcels, *layout.margins, *layout.roads], raw, PIXEL, -MARGIN)
     bend = [smooth_noise(rng, padded, 170) * np.float32(2.2 / PIXEL) for _ in range(2)]
     rows = np.clip(np.arange(padded[0])[:, None] + bend[0], 0, padded[0] - 1).astype(np.int32)
     cols = np.clip(np.arange(padded[1])[None, :] + bend[1], 0, padded[1] - 1).astype(np.int32)
-    terrain = Terrain(raw[rows, cols], np.zeros(padded, np.float32), np.ones(padded, np.float32))
-    wet = None if layout.water is None else _water(rng, layout, padded)
-    if wet is not None and layout.water is not None:
-        terrain.material[wet] = layout.water
-    for building in layout.buildings:
-        row, col = _bent(building.x, building.y, bend)
-        if wet is None or not wet[int(row), int(col)]:
-            _raise_building(terrain, building, row, col)
-    for crown in layout.crowns:
-        row, col = _bent(crown.x, crown.y, bend)
-        if wet is None or not wet[int(row), int(col)]:
-            _raise_crown(terrain, crown, row, col)
+    bare = Terrain(raw[rows, cols], np.zeros(padded, np.float32), np.ones(padded, np.float32))
+    wet = np.zeros(padded, np.bool_)
+    if layout.water is not None:
+        wet = _water(rng, layout, padded)
+        bare.material[wet] = layout.water
+    buildings = [(one, *_bent(one.x, one.y, bend)) for one in layout.buildings]
+    crowns = [(one, *_bent(one.x, one.y, bend)) for one in layout.crowns]
+    return Ground(
+        bare,
+        [placed for placed in buildings if not wet[int(placed[1]), int(placed[2])]],
+        [placed for placed in crowns if not wet[int(placed[1]), int(placed[2])]],
+    )
+
+
+def erect(ground: Ground, buildings: Sequence[Placed]) -> Terrain:
+    """Let buildings stand on the ground, in their order, and its trees around and above them."""
+    bare = ground.bare
+    terrain = Terrain(bare.material.copy(), bare.height.copy(), bare.tint.copy())
+    for building, row, col in buildings:
+        window, covers, top = roof(terrain, building, row, col)
+        terrain.height[window][covers] = top[covers]
+        terrain.tint[window][covers] = building.tint
+        terrain.material[window][covers] = building.material
+    for crown, row, col in ground.crowns:
+        _raise_crown(terrain, crown, row, col)
     return terrain
 
 
@@ -130,11 +169,14 @@ def _raise_crown(terrain: Terrain, crown: Crown, row: float, col: float) -> None
     terrain.material[window][covers] = crown.material
 
 
-def _raise_building(terrain: Terrain, building: Building, row: float, col: float) -> None:
-    """A box with a ridge along its longer axis."""
+def roof(
+    terrain: Terrain, building: Building, row: float, col: float
+) -> tuple[tuple[slice, slice], NDArray[np.bool_], Field]:
+    """A part of the grid, which of its pixels a building covers, and the height of its roof there.
+
+    The roof has a ridge along the building's longer axis.
+    """
     window, down, right = _window(terrain, row, col, float(np.hypot(*building.half)) / PIXEL)
-    if down.size == 0 or right.size == 0:
-        return
     cos, sin = np.float32(np.cos(building.angle) * PIXEL), np.float32(np.sin(building.angle) * PIXEL)
     along = np.abs(right[None, :] * cos + down[:, None] * sin)
     across = np.abs(down[:, None] * cos - right[None, :] * sin)
@@ -142,10 +184,7 @@ def _raise_building(terrain: Terrain, building: Building, row: float, col: float
     if building.half[0] < building.half[1]:
         along, across = across, along
     slope = np.float32(building.rise / min(building.half))
-    top = np.float32(building.height + building.rise) - slope * across
-    terrain.height[window][covers] = top[covers]
-    terrain.tint[window][covers] = building.tint
-    terrain.material[window][covers] = building.material
+    return window, covers, np.float32(building.height + building.rise) - slope * across
 
 
 def _window(terrain: Terrain, row: float, col: float, reach: float) -> tuple[tuple[slice, slice], Field, Field]:

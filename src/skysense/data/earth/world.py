@@ -168,7 +168,10 @@ def place_index(region: int, number: int) -> int:
 
 
 def place_generator(seed: int, index: int, purpose: int) -> Generator:
-    """Random numbers of one place for one purpose: position, layout, terrain, picture, Sentinel-2, Sentinel-1."""
+    """Random numbers of one place for one purpose.
+
+    Purposes: position, layout, terrain, picture, Sentinel-2, Sentinel-1, buildings, later image.
+    """
     return Generator(PCG64(SeedSequence([seed, index, purpose])))
 
 

@@ -9,17 +9,12 @@ from typing import get_args
 
 import numpy as np
 
+from skysense.data.earth.buildings import BUILDINGS
 from skysense.data.earth.layout import plan_landscape
 from skysense.data.earth.materials import Palette
 from skysense.data.earth.noise import enlarge_to
-from skysense.data.earth.picture import render
-from skysense.data.earth.place import (
-    SIMULATOR_VERSION,
-    check_footprint_cells,
-    flight,
-    plant_vigour,
-    simulate_place,
-)
+from skysense.data.earth.picture import plant_vigour, survey
+from skysense.data.earth.place import SIMULATOR_VERSION, check_footprint_cells, simulate_place
 from skysense.data.earth.spectra import soil_spectrum
 from skysense.data.earth.terrain import build
 from skysense.data.earth.world import (
@@ -51,6 +46,13 @@ LEGENDS = {
     "land_cover": Legend("mask", LAND_COVERS),
     "crop_type": Legend("mask", CROPS, ignore=0),
 }
+BUILDING_LEGENDS = {
+    "buildings": Legend("boxes", BUILDINGS),
+    "buildings_after": Legend("boxes", BUILDINGS, after=True),
+    "land_cover_after": Legend("mask", LAND_COVERS, after=True),
+    "change": Legend("mask", ("unchanged", "changed"), after=True),
+}
+"""Legends of a simulated Earth with buildings, beside `LEGENDS`."""
 HALVES: Mapping[Split, float] = {"train": 0.5, "test": 0.5}
 
 
@@ -62,6 +64,7 @@ def simulate(
     seed: int = 0,
     footprint_cells: int = 16,
     split: Mapping[Split, float] | None = None,
+    buildings: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Write a simulated Earth as a folder of places; places that are there already are kept.
@@ -76,6 +79,8 @@ def simulate(
         seed: of the Earth.
         footprint_cells: side of each place in cells of 10 m, a multiple of 4.
         split: share of each split, of every block of sixteen places; half train and half test if None.
+        buildings: draw more buildings, with boxes, and a second image of a later date with what changed; see
+            `simulate_place`.
         progress: called with (places done, places in all) after each place.
 
     Returns:
@@ -93,16 +98,25 @@ def simulate(
         )
     shares = HALVES if split is None else _check_split(split)
     root = Path(root)
-    _open_folder(root, seed, footprint_cells, shares)
+    legends = LEGENDS | BUILDING_LEGENDS if buildings else LEGENDS
+    asked = f"seed {seed}, {footprint_cells} cells a side, split {_dealt(shares)}{', buildings' if buildings else ''}"
+    _open_folder(root, asked, legends)
     written, total = 0, regions * places_per_region
     for done in range(total):
         region, number = divmod(done, places_per_region)
         index = place_index(region, number)
         if not (root / identify(seed, index).name).exists():
-            place = simulate_place(seed, index, footprint_cells=footprint_cells)
+            place = simulate_place(seed, index, footprint_cells=footprint_cells, buildings=buildings)
             kept = block_splits(seed, region, number // BLOCK, shares)[number % BLOCK]
             write_place(
-                root, place.sample, labels=place.labels, masks=place.masks, split=kept, attributes=place.attributes
+                root,
+                place.sample,
+                labels=place.labels,
+                masks=place.masks,
+                boxes=place.boxes,
+                after=place.after,
+                split=kept,
+                attributes=place.attributes,
             )
             written += 1
         if progress is not None:
@@ -117,11 +131,13 @@ def _check_split(split: Mapping[Split, float]) -> Mapping[Split, float]:
     return {name: split[name] for name in known if name in split}
 
 
-def _open_folder(root: Path, seed: int, footprint_cells: int, shares: Mapping[Split, float]) -> None:
+def _dealt(shares: Mapping[Split, float]) -> str:
+    return ", ".join(f"{name} {share:g}" for name, share in shares.items())
+
+
+def _open_folder(root: Path, asked: str, legends: Mapping[str, Legend]) -> None:
     """Begin a folder, or make sure that it is one we began alike."""
-    dealt = ", ".join(f"{name} {share:g}" for name, share in shares.items())
-    maker = f"simulated by skysense (simulator {SIMULATOR_VERSION})"
-    source = f"{maker}: seed {seed}, {footprint_cells} cells a side, split {dealt}"
+    source = f"simulated by skysense (simulator {SIMULATOR_VERSION}): {asked}"
     if (root / DATASET_FILE).exists():
         found = read_dataset(root).source
         if found != source:
@@ -133,7 +149,7 @@ def _open_folder(root: Path, seed: int, footprint_cells: int, shares: Mapping[Sp
         return
     if root.exists() and (not root.is_dir() or os.listdir(root)):
         raise InputError("holds something else than a simulated Earth", file=root, fix="Choose an empty folder")
-    write_dataset(root, title=TITLE, simulated=True, legends=LEGENDS, source=source, licence=LICENCE)
+    write_dataset(root, title=TITLE, simulated=True, legends=legends, source=source, licence=LICENCE)
 
 
 def simulate_scene(path: str | Path, *, seed: int = 0, height: int = 1024, width: int = 2048, region: int = 1) -> Path:
@@ -166,10 +182,8 @@ def simulate_scene(path: str | Path, *, seed: int = 0, height: int = 1024, width
     layout = plan_landscape(streams[0], palette, (cells[1] * CELL_METRES, cells[0] * CELL_METRES))
     terrain = build(streams[1], layout, (height, width))
     vigour = enlarge_to(plant_vigour(streams[1], cells), (height, width))
-    day, light = flight(streams[2], identity.lat)
-    picture = render(streams[2], terrain, palette.materials, vigour, day, identity.kind, light)
-    date = np.datetime64(f"{identity.year}-01-01", "D") + np.timedelta64(int(day) - 1, "D")
-    return _write_scene(Path(path), picture, identity.lon, identity.lat, cells, date)
+    image = survey(streams[2], terrain, palette.materials, vigour, identity, identity.year)
+    return _write_scene(Path(path), image.values[0], identity.lon, identity.lat, cells, image.dates[0])
 
 
 def _write_scene(
