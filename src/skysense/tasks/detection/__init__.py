@@ -1,0 +1,1 @@
+"""Detectors over a pyramid of feature maps: horizontal boxes and rectangles of any direction."""
