@@ -326,7 +326,7 @@ def prototypes_in_use(
 
 
 def picture_sheet(
-    rows: Sequence[Sequence[NDArray[np.uint8]]], titles: Sequence[str], names: Sequence[str] = ()
+    rows: Sequence[Sequence[NDArray[np.uint8]]], titles: Sequence[str], names: Sequence[str] = (), *, side: float = 1.7
 ) -> Figure:
     """Pictures in rows, for instance an image, its embedding and the images nearest to it.
 
@@ -334,6 +334,7 @@ def picture_sheet(
         rows: each ``len(titles)`` pictures ``(H, W)`` or ``(H, W, 3)`` uint8 of any size.
         titles: of the columns.
         names: of the rows, written at their left; none by default.
+        side: of a picture in inches; a page is nine inches wide.
 
     Raises:
         InputError: a row of another length than the titles, or no row.
@@ -341,7 +342,7 @@ def picture_sheet(
     """
     if not rows or any(len(row) != len(titles) for row in rows):
         raise InputError(f"every row of a picture sheet needs {len(titles)} pictures")
-    figure, axes = _figure(len(titles), len(rows), 1.7, 1.7)
+    figure, axes = _figure(len(titles), len(rows), side, side)
     for index, (axis, picture) in enumerate(zip(axes, (one for row in rows for one in row), strict=True)):
         axis.imshow(
             picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest" if max(picture.shape) < 64 else None

@@ -9,7 +9,7 @@ Letters: P test places, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from skysense.probes.outcomes import Outcome
 
 RESAMPLES = 2000
 LEVEL = 0.95
-_BLOCK = 250
+_BLOCK, _CELLS = 250, 2_000_000
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,43 @@ def _interval(sides: Sequence[_Mean], resamples: int, seed: int, count: int) -> 
         first = sides[0](weights_RP)
         return first - sides[1](weights_RP) if len(sides) == 2 else first
 
-    rng = np.random.default_rng(seed)
-    draws: list[NDArray[np.floating]] = []
-    for start in range(0, resamples, _BLOCK):
-        size = min(_BLOCK, resamples - start)
-        draws.append(value(rng.multinomial(count, np.full(count, 1 / count), size=size).astype(float)))
-    drawn, margin = np.concatenate(draws), (1 - LEVEL) / 2
+    drawn = np.concatenate([value(weights_RP) for weights_RP in draws(count, resamples=resamples, seed=seed)])
     found = float(value(np.ones((1, count)))[0])
-    lo, hi = np.nanquantile(drawn, [margin, 1 - margin]) - (np.nanmean(drawn) - found)
-    least = -1.0 if len(sides) == 2 else 0.0
-    return Interval(found, float(np.clip(lo, least, 1)), float(np.clip(hi, least, 1)), count)
+    return corrected(found, drawn, count, least=-1.0 if len(sides) == 2 else 0.0)
+
+
+def draws(count: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[NDArray[np.floating]]:
+    """How often each place is drawn in each resample; the same numbers for the same count and seed.
+
+    Args:
+        count: P places, of which P are drawn with replacement.
+        resamples: rows in all.
+        seed: of the draws.
+
+    Yields:
+        Blocks of rows ``(R, P)``, as many as fit into a few megabytes.
+    """
+    rng = np.random.default_rng(seed)
+    block = int(np.clip(_CELLS // count, 1, _BLOCK))
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        yield rng.multinomial(count, np.full(count, 1 / count), size=size).astype(float)
+
+
+def corrected(value: float, drawn_R: NDArray[np.floating], count: int, *, least: float = 0.0) -> Interval:
+    """The interval that resamples span, moved back by their mean shift.
+
+    Args:
+        value: on all places.
+        drawn_R: on each resample; NaN where it was not defined.
+        count: number of places.
+        least: what a value can be at least; at most it is one.
+
+    Returns:
+        NaN throughout if the value is not defined.
+    """
+    if np.isnan(value):
+        return Interval(value, value, value, count)
+    margin = (1 - LEVEL) / 2
+    lo, hi = np.nanquantile(drawn_R, [margin, 1 - margin]) - (np.nanmean(drawn_R) - value)
+    return Interval(value, float(np.clip(lo, least, 1)), float(np.clip(hi, least, 1)), count)

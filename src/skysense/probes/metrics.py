@@ -1,6 +1,6 @@
 """Metrics that can be resampled: each says what it needs per place once, then answers for many weightings of places.
 
-Letters: M examples, P test places, K classes, R resamples.
+Letters: M examples, J those that are positive, P test places, K classes, R resamples.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def macro_f1(outcome: Outcome) -> Resampled:
         true_RK, answered_RK = confusion_RKK.sum(axis=2), confusion_RKK.sum(axis=1)
         hits_RK = np.diagonal(confusion_RKK, axis1=1, axis2=2)
         f1_RK = 2 * hits_RK / np.maximum(true_RK + answered_RK, 1e-12)
-        return _mean_where(f1_RK, true_RK > 0)
+        return mean_where(f1_RK, true_RK > 0)
 
     return values
 
@@ -49,7 +49,7 @@ def place_recall(outcome: Outcome) -> Resampled:
     count_PK, hits_PK = np.zeros(shape), np.zeros(shape)
     np.add.at(count_PK, (outcome.place_M, outcome.truth), 1)
     np.add.at(hits_PK, (outcome.place_M, outcome.truth), outcome.answer_M == outcome.truth)
-    recall_P = _mean_where(hits_PK / np.maximum(count_PK, 1), count_PK > 0)
+    recall_P = mean_where(hits_PK / np.maximum(count_PK, 1), count_PK > 0)
     return lambda weights_RP: (weights_RP @ recall_P) / weights_RP.sum(axis=1)
 
 
@@ -58,24 +58,29 @@ def mean_average_precision(outcome: Outcome) -> Resampled:
     orders = []
     for scores_M, truth_M in zip(outcome.scores_MK.T, outcome.truth.T, strict=True):
         order = np.argsort(-scores_M, kind="stable")
-        ordered = -scores_M[order]
-        orders.append((outcome.place_M[order], truth_M[order], np.searchsorted(ordered, ordered, side="right") - 1))
+        ordered_M, hits_J = -scores_M[order], np.flatnonzero(truth_M[order])
+        ordered_J = ordered_M[hits_J]  # precision counts where there is a hit; a tie ends with its last example
+        last_J, last_hit_J = (
+            np.searchsorted(ordered, ordered_J, side="right") - 1 for ordered in (ordered_M, ordered_J)
+        )
+        orders.append((outcome.place_M[order], hits_J, last_J, last_hit_J))
 
     def values(weights_RP: NDArray[np.floating]) -> NDArray[np.floating]:
         precision_RK, positive_RK = [], []
-        for place_M, truth_M, last_M in orders:
-            weights_RM = weights_RP[:, place_M]
-            hits_RM = weights_RM * truth_M
-            precision_RM = hits_RM.cumsum(axis=1)[:, last_M] / np.maximum(weights_RM.cumsum(axis=1)[:, last_M], 1e-12)
-            positive = hits_RM.sum(axis=1)
-            precision_RK.append((hits_RM * precision_RM).sum(axis=1) / np.maximum(positive, 1e-12))
+        for place_M, hits_J, last_J, last_hit_J in orders:
+            weights_RM = np.take(weights_RP, place_M, axis=1)
+            weights_RJ = weights_RM[:, hits_J]
+            seen_RJ = weights_RM.cumsum(axis=1)[:, last_J]
+            precision_RJ = weights_RJ.cumsum(axis=1)[:, last_hit_J] / np.maximum(seen_RJ, 1e-12)
+            positive = weights_RJ.sum(axis=1)
+            precision_RK.append((weights_RJ * precision_RJ).sum(axis=1) / np.maximum(positive, 1e-12))
             positive_RK.append(positive > 0)
-        return _mean_where(np.stack(precision_RK, axis=1), np.stack(positive_RK, axis=1))
+        return mean_where(np.stack(precision_RK, axis=1), np.stack(positive_RK, axis=1))
 
     return values
 
 
-def _mean_where(values: NDArray[np.floating], defined: NDArray[np.bool_]) -> NDArray[np.floating]:
+def mean_where(values: NDArray[np.floating], defined: NDArray[np.bool_]) -> NDArray[np.floating]:
     """Mean over the last axis of what is defined, NaN if nothing is."""
     count = defined.sum(axis=-1)
     total = np.where(defined, values, 0).sum(axis=-1)
