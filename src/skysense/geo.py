@@ -128,6 +128,13 @@ def _to_equal_area() -> Transformer:
     return Transformer.from_crs("EPSG:4326", _EQUAL_AREA, always_xy=True)
 
 
+def equal_area(lon: float, lat: float) -> tuple[float, float]:
+    """Metres east and north of a position on a map of the whole Earth whose areas are true (EASE-Grid 2.0)."""
+    check_position(lon, lat)
+    x, y = _to_equal_area().transform(lon, lat)
+    return x, y
+
+
 def region_cell(lon: float, lat: float) -> int:
     """The equal-area 65.536 km cell a position lies in (specification Q1, second reading).
 
@@ -138,8 +145,7 @@ def region_cell(lon: float, lat: float) -> int:
     Returns:
         A non-negative id, the same everywhere and for ever.
     """
-    check_position(lon, lat)
-    x, y = _to_equal_area().transform(lon, lat)
+    x, y = equal_area(lon, lat)
     row, col = math.floor(y / REGION_METRES) + 512, math.floor(x / REGION_METRES) + 512
     return row * _REGION_COLUMNS + col
 

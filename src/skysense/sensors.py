@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skysense.errors import InputError
+from skysense.geo import CELL_HR_PX
 
 Modality = Literal["hr", "s2", "s1"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
@@ -59,6 +60,11 @@ class Sensor:
     def __post_init__(self) -> None:
         if not len(self.bands) == len(self.mean) == len(self.std) or len(set(self.bands)) != len(self.bands):
             raise InputError(f"sensor {self.name!r} needs one mean and one std per band, and distinct band names")
+
+    @property
+    def cell_px(self) -> int:
+        """Pixels along the side of a 10 m cell of the lattice: 32 of the high-resolution image, 1 of Sentinel."""
+        return CELL_HR_PX if self.modality == "hr" else 1
 
     def select(self, values: NDArray, names: Sequence[str], *, axis: int, file: str | Path | None = None) -> NDArray:
         """Pick this sensor's bands, in its order, out of a stack whose bands are called ``names``.

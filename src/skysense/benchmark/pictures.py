@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from skysense.data.labelled.draw import DARKEST, false_colour, stretch_colours
 from skysense.data.places import Place, Places
 from skysense.model.assembly import SkySense
 from skysense.observation import Series
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 ROWS = 4
 NEIGHBOURS = 3
-DARKEST = 600
-"""Reflectance (x 10^4) that is shown as white at least: a forest is dark, but noise is not to be made an image of."""
 _WORDS = 24  # characters of a line beside a row
 
 
@@ -118,18 +117,14 @@ def _optical(s2: Series) -> list[NDArray[np.uint8]]:
     red, infrared = values[:, 2], values[:, 6]
     green = ((infrared - red) / (infrared + red + 1)).mean((1, 2))
     chosen = [values[frame, 2::-1] for frame in (green.argmax(), green.argmin())]
-    return [_stretch(one, 0, max(float(np.percentile(one, 98)), DARKEST)) for one in chosen]
+    return [stretch_colours(one, 0, max(float(np.percentile(one, 98)), DARKEST)) for one in chosen]
 
 
 def _radar(s1: Series) -> NDArray[np.uint8]:
     """VV, VH and their difference, averaged over the dates; black where nothing was observed."""
     unseen = np.broadcast_to(~s1.valid[:, None], s1.values.shape)
     vv, vh = np.ma.masked_array(s1.values, unseen).mean(axis=0).filled(-99)
-    return _stretch(np.stack([vv + 12, vh + 18, vv - vh - 6]), -9, 9)
-
-
-def _stretch(values_3hw: NDArray[np.floating], low: float, high: float) -> NDArray[np.uint8]:
-    return (np.clip((values_3hw - low) / (high - low), 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+    return false_colour(vv, vh)
 
 
 def _image(places: Places, index: int) -> NDArray[np.uint8]:

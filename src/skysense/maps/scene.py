@@ -6,7 +6,6 @@ mask, nodata value or alpha band. Letters: C bands, H W pixels, h w cells.
 
 from __future__ import annotations
 
-import datetime
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,21 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
+from skysense.data.geotiff import (
+    acquisition_day,
+    alpha_is_data,
+    band_names,
+    check_unit,
+    choose_sensor,
+    observed,
+    opened,
+    scale_note,
+)
 from skysense.errors import InputError
-from skysense.geo import CELL_HR_PX, Window
+from skysense.geo import Window
 from skysense.observation import Sample, Series
-from skysense.sensors import PUBLISHED, SENSORS, Sensor, Unit, looks_offset
+from skysense.sensors import PUBLISHED, Sensor, Unit, looks_offset
 
-_COLOURS = {"RED": "R", "GREEN": "G", "BLUE": "B"}
-_DTYPES = ("uint8", "int16", "uint16", "int32", "float32", "float64")
-_METRES_PER_DEGREE = 111_320.0
 _PROBE_WINDOWS = 36  # observed windows over which unit and offset are judged before anything is computed
 
 
@@ -68,7 +72,7 @@ class Scene:
     @property
     def cell_px(self) -> int:
         """Pixels along the side of one output cell: 32 for high-resolution imagery, 1 for Sentinel."""
-        return _cell_px(self.sensor)
+        return self.sensor.cell_px
 
     @property
     def cells(self) -> tuple[int, int]:
@@ -85,7 +89,7 @@ class Scene:
     @contextmanager
     def open(self) -> Iterator[SceneReader]:
         """Open the file for reading windows. A reader belongs to the thread that opened it."""
-        with _opened(self.path) as dataset:
+        with opened(self.path) as dataset:
             yield SceneReader(self, dataset)
 
 
@@ -95,17 +99,12 @@ class SceneReader:
     def __init__(self, scene: Scene, dataset: Any) -> None:
         self.scene = scene
         self._dataset = dataset
-        flags = [dataset.mask_flag_enums[index - 1] for index in scene.indexes]
-        no_mask = MaskFlags.alpha if scene.alpha_is_data else MaskFlags.all_valid
-        self._whole = all(MaskFlags.all_valid in one or no_mask in one for one in flags)  # no mask to read
         self.pixels_not_finite = 0
 
     def read(self, window: Window) -> Sample:
         """Read the pixels under a window of cells; what lies outside the scene is padded and marked as not observed.
 
-        A pixel is observed if the file's mask says so: in high-resolution imagery if any of its bands is (a dark pixel
-        may well hold the nodata value in one band), otherwise if all of them are. NaN and infinite values are never
-        observed.
+        A pixel is observed if the file's mask says so, see `observed`. NaN and infinite values never are.
 
         Args:
             window: in cells; may hang over the right and bottom edge.
@@ -124,7 +123,7 @@ class SceneReader:
         box = RasterWindow(inside.col, inside.row, inside.width, inside.height)
         try:
             read_CHW = self._dataset.read(scene.indexes, window=box)
-            seen_HW = np.ones(read_CHW.shape[1:], bool) if self._whole else self._read_mask(box)
+            seen_HW = observed(self._dataset, scene.indexes, scene.sensor, box, ignore_alpha=scene.alpha_is_data)
         except (RasterioError, MemoryError) as error:
             where = f"rows {inside.row}.. columns {inside.col}.."
             raise UnreadableWindow(f"{where} cannot be read", file=scene.path) from error
@@ -141,10 +140,6 @@ class SceneReader:
         valid[0, : inside.height, : inside.width] = seen_HW
         series = Series(scene.sensor, values, np.array([scene.date], "datetime64[D]"), valid)
         return Sample(f"{scene.path.name} {window.row},{window.col}", {scene.sensor.modality: series})
-
-    def _read_mask(self, box: RasterWindow) -> NDArray[np.bool_]:
-        mask_CHW = self._dataset.read_masks(self.scene.indexes, window=box) > 0
-        return mask_CHW.any(axis=0) if self.scene.sensor.modality == "hr" else mask_CHW.all(axis=0)
 
     def _check_range(self, values_CHW: NDArray, seen_HW: NDArray[np.bool_], where: Window) -> None:
         if values_CHW.dtype == np.uint8 or not seen_HW.any():
@@ -182,15 +177,15 @@ def open_scene(
             name, a unit that is missing or another one, a number type that does not fit, a date that is none.
     """
     path = Path(path)
-    with _opened(path) as dataset:
+    with opened(path) as dataset:
         tags = {key.upper(): value for key, value in dataset.tags().items()}
         _check_place(dataset, path)
-        names = _band_names(dataset)
-        chosen = _sensor(sensor if sensor is not None else tags.get("SKYSENSE_SENSOR"), names, among, path)
+        names = band_names(dataset)
+        chosen = choose_sensor(sensor if sensor is not None else tags.get("SKYSENSE_SENSOR"), names, among, path)
         positions = np.arange(1, dataset.count + 1)
         indexes = tuple(int(index) for index in chosen.select(positions, names, axis=0, file=path))
-        _check_unit(chosen, unit or tags.get("SKYSENSE_UNIT"), {dataset.dtypes[index - 1] for index in indexes}, path)
-        day, note = _date(date, tags, path)
+        check_unit(chosen, unit or tags.get("SKYSENSE_UNIT"), {dataset.dtypes[index - 1] for index in indexes}, path)
+        day, note = acquisition_day(date, tags, path)
         scene = Scene(
             path=path,
             sensor=chosen,
@@ -202,8 +197,8 @@ def open_scene(
             date=day,
             simulated=tags.get("SKYSENSE_SIMULATED") == "yes",
         )
-        alpha_is_data, alpha_note = _alpha(dataset)
-        return replace(scene, alpha_is_data=alpha_is_data, notes=(note, *alpha_note, *_scale_note(dataset, chosen)))
+        no_alpha, alpha_note = alpha_is_data(dataset)
+        return replace(scene, alpha_is_data=no_alpha, notes=(note, *alpha_note, *scale_note(dataset, chosen)))
 
 
 def probe(scene: Scene, windows: Iterable[Window]) -> tuple[str, ...]:
@@ -253,21 +248,6 @@ def probe(scene: Scene, windows: Iterable[Window]) -> tuple[str, ...]:
     return ()
 
 
-def _cell_px(sensor: Sensor) -> int:
-    return CELL_HR_PX if sensor.modality == "hr" else 1
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        dataset = rasterio.open(path)
-    except RasterioError as error:
-        what = "is not a raster that can be read (foreign or truncated)" if path.is_file() else "does not exist"
-        raise InputError(what, file=path, fix="Give a GeoTIFF") from error
-    with dataset:
-        yield dataset
-
-
 def _check_place(dataset: Any, path: Path) -> None:
     if dataset.crs is None:
         raise InputError(
@@ -279,110 +259,3 @@ def _check_place(dataset: Any, path: Path) -> None:
             file=path,
             fix="Assign it: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM, or rio edit-info --transform",
         )
-
-
-def _band_names(dataset: Any) -> list[str]:
-    """Description of each band, else its colour, else a name that no sensor knows."""
-    colours = {ColorInterp.red: "R", ColorInterp.green: "G", ColorInterp.blue: "B"}
-    names = []
-    for index, (description, colour) in enumerate(zip(dataset.descriptions, dataset.colorinterp, strict=True), 1):
-        plain = (description or "").strip()
-        names.append(_COLOURS.get(plain.upper(), plain) or colours.get(colour, f"(band {index} has no name)"))
-    return names
-
-
-def _alpha(dataset: Any) -> tuple[bool, tuple[str, ...]]:
-    """Whether what is marked as alpha is something else: writers mark the fourth band of 8-bit images so by default."""
-    for index, (description, colour) in enumerate(zip(dataset.descriptions, dataset.colorinterp, strict=True), 1):
-        if colour == ColorInterp.alpha:
-            if description and description.strip().lower() not in ("alpha", "a"):
-                return True, (f"band {index} is marked as alpha but called {description}: it is not used as a mask",)
-            return False, (f"band {index} (alpha) marks what is no-data",)
-    return False, ()
-
-
-def _sensor(wanted: Sensor | str | None, names: list[str], among: Sequence[Sensor], path: Path) -> Sensor:
-    if isinstance(wanted, Sensor):
-        return wanted
-    if wanted is not None:
-        if wanted not in SENSORS:
-            raise InputError(f"sensor {wanted!r} is unknown; known are {', '.join(SENSORS)}", file=path)
-        return SENSORS[wanted]
-    fitting = []
-    for sensor in among:
-        try:
-            sensor.select(np.arange(len(names)), names, axis=0)
-        except InputError:
-            continue
-        fitting.append(sensor)
-    if len(fitting) == 1:
-        return fitting[0]
-    bands = "; ".join(f"{sensor.name}: {', '.join(sensor.bands)}" for sensor in among)
-    found = "suit several sensors" if fitting else "are those of no known sensor"
-    raise InputError(
-        f"its bands ({', '.join(names)}) {found} ({bands})",
-        file=path,
-        fix="Name the bands in their descriptions (gdal_edit.py, or rasterio set_band_description), or name the sensor",
-    )
-
-
-def _check_unit(sensor: Sensor, unit: Unit | str | None, dtypes: set[str], path: Path) -> None:
-    if sensor.unit is Unit.UINT8:
-        if dtypes != {"uint8"}:
-            raise InputError(
-                f"{sensor.name} is 8-bit; found {', '.join(sorted(dtypes))}",
-                file=path,
-                fix="Stretch it to uint8 as the imagery provider does (gdal_translate -ot Byte -scale)",
-            )
-        if unit is not None and unit != Unit.UINT8:
-            raise InputError(f"declares the unit {unit!r}; {sensor.name} is {Unit.UINT8.value!r}", file=path)
-        return
-    if unit is None:
-        raise InputError(
-            f"does not say its unit; {sensor.name} must be {sensor.unit.value!r}",
-            file=path,
-            fix=f"If that is what it holds, set the tag SKYSENSE_UNIT={sensor.unit.value} or pass the unit",
-        )
-    if unit != sensor.unit:
-        raise InputError(
-            f"is in {str(unit)!r}; {sensor.name} must be {sensor.unit.value!r}", file=path, fix="Convert it first"
-        )
-    foreign = dtypes - set(_DTYPES)
-    if foreign:
-        raise InputError(f"holds {', '.join(sorted(foreign))}; known are {', '.join(_DTYPES)}", file=path)
-
-
-def _date(given: str | None, tags: dict[str, str], path: Path) -> tuple[np.datetime64, str]:
-    for source, text in (("argument", given), ("tag SKYSENSE_DATE", tags.get("SKYSENSE_DATE"))):
-        if text:
-            return _day(text, source, path), f"date {text[:10]} ({source})"
-    stamp = tags.get("TIFFTAG_DATETIME")
-    if stamp:  # YYYY:MM:DD HH:MM:SS
-        text = stamp[:10].replace(":", "-")
-        return _day(text, "tag TIFFTAG_DATETIME", path), f"date {text} (tag TIFFTAG_DATETIME)"
-    return np.datetime64("NaT", "D"), "no date: the date embedding is left out"
-
-
-def _day(text: str, source: str, path: Path) -> np.datetime64:
-    try:
-        return np.datetime64(datetime.date.fromisoformat(text[:10]), "D")
-    except ValueError as error:
-        raise InputError(f"{source} says {text!r}, which is no date", file=path, fix="Write YYYY-MM-DD") from error
-
-
-def _scale_note(dataset: Any, sensor: Sensor) -> tuple[str, ...]:
-    """Compare the pixel size with the one the model was trained on; other scales are read as they are."""
-    transform = dataset.transform
-    size = math.sqrt(abs(transform.determinant))
-    if dataset.crs.is_geographic:
-        latitude = transform.f + transform.d * dataset.width / 2 + transform.e * dataset.height / 2
-        size *= _METRES_PER_DEGREE * math.sqrt(max(math.cos(math.radians(latitude)), 0.0))
-    elif dataset.crs.is_projected:
-        size *= dataset.crs.linear_units_factor[1]
-    if 0.8 <= size / sensor.gsd <= 1.25:
-        return ()
-    cell = size * _cell_px(sensor)
-    return (
-        f"pixels are {size:.3g} m, the model was trained at {sensor.gsd:g} m: the ground scale differs from training; "
-        f"pixels are used as they are, one output cell is {cell:.3g} m",
-    )
