@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import skysense
-from skysense import plan_cli, weights_cli
+from skysense import plan_cli, tasks_cli, weights_cli
 from skysense.errors import InputError, SkySenseError, Stopped
 from skysense.pretrain.config import PretrainConfig
 from skysense.sensors import SENSORS, Unit
@@ -365,6 +365,8 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "plan": plan_cli.parser,
     "pretrain": _pretrain_parser,
     "probe": _probe_parser,
+    "adapt": tasks_cli.adapt_parser,
+    "evaluate": tasks_cli.evaluate_parser,
     "embed": _embed_parser,
     "weights": weights_cli.parser,
     "demo": _demo_parser,
@@ -378,6 +380,8 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "plan": _plan,
     "pretrain": _pretrain,
     "probe": _probe,
+    "adapt": tasks_cli.adapt,
+    "evaluate": tasks_cli.evaluate,
     "embed": _embed,
     "weights": weights_cli.run,
     "demo": _demo,

@@ -41,6 +41,8 @@ class FrameFeatures:
         time_N: position on the padded time axis.
         day_N: day of the year - 1, -1 for none.
         valid_Nhw: bool, cells of which at least half was observed.
+        earlier: what the encoder returns of its earlier levels, finest first, ``(N, D_i, H_i, W_i)``; nothing unless
+            `set_outputs` of the encoder asked for it.
     """
 
     values_NDhw: Tensor
@@ -48,6 +50,7 @@ class FrameFeatures:
     time_N: Tensor
     day_N: Tensor
     valid_Nhw: Tensor
+    earlier: tuple[Tensor, ...] = ()
 
 
 @dataclass
@@ -280,17 +283,29 @@ class SkySense(nn.Module):
         if key == "hr":
             if hidden is not None:
                 hidden = replace(hidden, tokens_Bhw=hidden.tokens_Bhw[sample_N])
-            features = self.hr(self.entry_hr(values, valid), hidden, words_N)[-1]
+            *earlier, features = self.hr(self.entry_hr(values, valid), hidden, words_N)
             valid = valid.unflatten(2, (-1, CELL_HR_PX)).unflatten(1, (-1, CELL_HR_PX)).sum((2, 4))
             valid = valid >= CELL_HR_PX**2 / 2
         elif key == "s2":
-            self._need("align_s2")
-            features = self.align_s2(self.s2(self.entry_s2(values, valid), words_N)[-1])
+            *earlier, last = self.s2(self.entry_s2(values, valid), words_N)
+            features = self.aligned("s2", last, valid.shape[1:])
         else:
-            self._need("align_s1")
-            features = self.align_s1(self.s1(self.entry_s1(values, valid), words_N)[-1])
-        height, width = valid.shape[1:]
-        return FrameFeatures(features[:, :, :height, :width], sample_N, time_N, day_N, valid)
+            *earlier, last = self.s1(self.entry_s1(values, valid), words_N)
+            features = self.aligned("s1", last, valid.shape[1:])
+        return FrameFeatures(features, sample_N, time_N, day_N, valid, tuple(earlier))
+
+    def aligned(self, key: Modality, map_NDhw: Tensor, grid: Sequence[int]) -> Tensor:
+        """A map of a Sentinel encoder in the common width on the cells of its frame, ``(N, C, h, w)``.
+
+        Args:
+            key: which encoder it comes from.
+            map_NDhw: one vector per patch.
+            grid: height and width of the frame, pixels.
+        """
+        self._need("align_s2" if key == "s2" else "align_s1")
+        head = self.align_s2 if key == "s2" else self.align_s1
+        features: Tensor = head(map_NDhw)
+        return features[:, :, : grid[0], : grid[1]]
 
     def _dated(self, key: Modality, part: FrameFeatures) -> Tensor:
         """Tokens ``(N, h, w, C)`` with their date embedding."""

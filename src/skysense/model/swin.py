@@ -408,6 +408,21 @@ class Swin(Encoder):
                 module.window = config.window
                 module.place_constants(module.offsets)
 
+    def set_outputs(self, indices: Sequence[int]) -> None:
+        """Choose the stages that `forward` returns; norms that were not there begin as identity.
+
+        Raises:
+            ConfigError: stages that do not exist or are not in order.
+        """
+        self.config = replace(self.config, out_indices=tuple(indices))
+        like = self.patch_embed.norm.weight
+        for stage in self.config.out_indices:
+            if str(stage) not in self.output_norms:
+                norm = nn.LayerNorm(self.config.dims[stage], self.config.layer_norm_eps)
+                self.output_norms[str(stage)] = norm.to(like)
+        for name in set(self.output_norms) - {str(stage) for stage in indices}:
+            del self.output_norms[name]
+
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns of parameter names for layer-wise learning rates: the stem, then stages or every block."""
         if coarse:

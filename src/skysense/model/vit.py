@@ -5,7 +5,7 @@ Letters: N frames, C bands, D width, H W pixels, L tokens.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -108,6 +108,15 @@ class ViT(Encoder):
         self.position = nn.Parameter(table, requires_grad=self.position.requires_grad)
         self.side = side
         self.config = replace(self.config, image_size=height)
+
+    def set_outputs(self, indices: Sequence[int]) -> None:
+        """Choose the blocks whose output `forward` returns.
+
+        Raises:
+            ConfigError: blocks that do not exist or are not in order.
+        """
+        self.config = replace(self.config, out_indices=tuple(indices))
+        self.out_indices = self.config.out_indices
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns of parameter names for layer-wise learning rates: the stem, then every block."""

@@ -24,6 +24,20 @@ def warmup_cosine(peak: float, end: float, progress: float, warmup: float) -> fl
     return cosine(peak, end, (progress - warmup) / max(1 - warmup, 1e-12))
 
 
+def warmup_poly(peak: float, progress: float, warmup: float, power: float = 1.0) -> float:
+    """Linear from nearly 0 to ``peak`` over the first ``warmup`` of the run, then ``(1 - progress) ** power`` to 0.
+
+    Args:
+        peak: value when the warm-up is over.
+        progress: share of the run, 0 .. 1, of the step about to be made.
+        warmup: share of the run.
+        power: of the fall; 1 is a line.
+    """
+    if progress < warmup:
+        return peak * max(progress / warmup, 1e-3)
+    return float(peak * max(0.0, 1 - (progress - warmup) / max(1 - warmup, 1e-12)) ** power)
+
+
 def linear_then_flat(start: float, end: float, progress: float, over: float) -> float:
     """Linear from ``start`` to ``end`` over the first ``over`` of the run, then ``end``."""
     return end if progress >= over else start + (end - start) * progress / over

@@ -69,7 +69,9 @@ class LabelledData:
         """
         chosen = tuple(item for item in self.items if item.split == split)
         if not chosen:
-            raise InputError(f"{self.title} holds no example for {split!r}", fix="See what there is: skysense adapt --dry_run true")
+            raise InputError(
+                f"{self.title} holds no example for {split!r}", fix="See what there is: skysense adapt --dry_run true"
+            )
         return replace(self, items=chosen)
 
     def split_as(self, splits: Mapping[str, Split]) -> LabelledData:

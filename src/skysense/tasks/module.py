@@ -1,0 +1,144 @@
+"""The learning of a task, as Lightning's Trainer runs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.nn.utils import parametrize
+
+from skysense.data.labelled.example import Task
+from skysense.tasks.batches import LabelledBatch
+from skysense.tasks.cache import Frozen
+from skysense.tasks.config import AdaptConfig
+from skysense.tasks.feeding import Chunk
+from skysense.tasks.heads import Head
+from skysense.tasks.layers import parameter_groups, set_drop_path
+from skysense.tasks.lora import add_lora
+from skysense.tasks.metrics import accumulator
+from skysense.tasks.metrics.accumulate import Accumulator
+from skysense.tasks.predict import Predictor
+from skysense.tasks.pyramid import Pyramid
+from skysense.train.schedules import warmup_poly
+
+SCORE = "score"
+"""What validation is called: the metric that is published for the task."""
+
+
+class TaskModule(pl.LightningModule):
+    """An encoder and a head that learn from labels.
+
+    Args:
+        encoder: a model; what of it learns is decided here, by the way to adapt.
+        head: of the task.
+        task: kind of labels.
+        classes: their names.
+        config: of the run.
+    """
+
+    def __init__(self, encoder: Pyramid, head: Head, task: Task, classes: tuple[str, ...], config: AdaptConfig) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+        self.task, self.classes, self.config = task, classes, config
+        self.history: list[dict[str, float]] = []
+        self.strict_loading = False  # what is frozen is not in the checkpoints
+        self._losses: list[Tensor] = []
+        self._seen: Accumulator[Any] = accumulator(task, classes)
+        if config.way == "full":
+            set_drop_path(encoder.model, config.drop_path)
+        elif config.way == "lora":
+            add_lora(encoder.model)
+        else:
+            encoder.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> TaskModule:
+        """As always, but a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.config.frozen:
+            self.encoder.eval()
+        return self
+
+    def predictor(self, *, flips: bool = False) -> Predictor:
+        """What judges whole images with the present weights."""
+        config = self.config
+        return Predictor(
+            self.encoder,
+            self.head,
+            self.task,
+            window_cells=config.window_cells,
+            batch_size=config.batch_size,
+            flips=flips,
+        )
+
+    def training_step(self, batch: LabelledBatch | Frozen, number: int) -> Tensor:
+        """The loss of a batch."""
+        if isinstance(batch, Frozen):
+            maps = batch.maps
+        else:
+            with parametrize.cached():  # weights with low-rank additions are read several times
+                maps = self.encoder(batch.batch)
+        losses = self.head.losses(maps, batch)
+        total: Tensor = torch.stack(list(losses.values())).sum()
+        self._losses.append(total.detach())
+        self.log_dict({f"loss/{name}": value.detach() for name, value in losses.items()}, batch_size=len(batch.sizes))
+        return total
+
+    def validation_step(self, chunk: Chunk, number: int) -> None:
+        """Judge some images."""
+        predictor = self.predictor()
+        found = predictor(chunk.examples) if chunk.examples else predictor.of_frozen(chunk)
+        for judged, prediction in zip(chunk.judged, found, strict=True):
+            self._seen.add(judged.name, judged.group, judged.target, prediction, judged.size)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the score of all images."""
+        if not len(self._seen):
+            return
+        results = self._seen.results(resamples=1)
+        score = results.metrics[results.headline].value
+        self.log(SCORE, 0.0 if score != score else score)
+        self._seen = accumulator(self.task, self.classes)
+
+    def on_train_epoch_end(self) -> None:
+        """Remember the epoch, for the curves of the report."""
+        loss = float(torch.stack(self._losses).mean())
+        self._losses.clear()
+        row = {"step": float(self.current_epoch + 1), "loss": loss}
+        if SCORE in self.trainer.callback_metrics:
+            row[SCORE] = float(self.trainer.callback_metrics[SCORE])
+        self.history.append(row)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW by layers; the rate rises linearly and falls linearly (specification 5.2: poly of power 1)."""
+        config = self.config
+        encoder = None if config.frozen else self.encoder
+        groups = parameter_groups(
+            encoder,
+            [self.head],
+            rate=config.rate,
+            decay=config.weight_decay,
+            layer_decay=config.layer_decay if config.way == "full" else 1.0,
+        )
+        optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True)
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: warmup_poly(1.0, step / steps, config.warmup)
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Batches move, images to judge are moved window by window."""
+        return batch.to(device) if isinstance(batch, LabelledBatch | Frozen) else batch
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what learns, and the history."""
+        learning = {name for name, one in self.named_parameters() if one.requires_grad}
+        fixed = {name for name, _ in self.named_parameters()} - learning
+        checkpoint["state_dict"] = {key: value for key, value in checkpoint["state_dict"].items() if key not in fixed}
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the history."""
+        self.history = list(checkpoint["history"])

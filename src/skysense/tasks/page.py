@@ -1,0 +1,172 @@
+"""What the page of an evaluation shows of single images, and the page itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skysense.data.labelled.dataset import LabelledData
+from skysense.data.labelled.draw import draw_boxes, overlay_mask, palette, picture
+from skysense.data.labelled.example import Boxes, Change, Example, OrientedBoxes, masks_of
+from skysense.report import Report, curves
+from skysense.tasks.adapted import Adapted
+from skysense.tasks.metrics.results import Results
+from skysense.tasks.predictions import ChangeMap, ClassMap, ClassScores, Detections, Prediction
+from skysense.tasks.report import evaluation_report
+
+Picture = NDArray[np.uint8]
+
+_SHOWN_SCORE = 0.3
+"""Detections below are not drawn: there are always many that nobody would believe."""
+_COLUMNS = {
+    "segmentation": ("image", "truth", "answer"),
+    "detection": ("truth", "found"),
+    "oriented-detection": ("truth", "found"),
+    "change": ("before", "after", "truth", "answer"),
+    "semantic-change": ("before", "after", "truth before", "truth after", "answer before", "answer after", "changed"),
+}
+_CHANGE_COLOURS = np.array([[40, 40, 40], [230, 60, 20]], np.uint8)
+
+
+def write_page(
+    path: Path,
+    adapted: Adapted,
+    data: LabelledData,
+    results: Results,
+    seen: Mapping[str, tuple[Example, Prediction]],
+    *,
+    history: Sequence[Mapping[str, float]] = (),
+    skipped: Mapping[str, str] | None = None,
+) -> None:
+    """Write the page of an evaluation.
+
+    Args:
+        path: the file.
+        adapted: the model.
+        data: what it was judged by.
+        results: how it did.
+        seen: images to show, with what was answered.
+        history: of the learning, for its curves.
+        skipped: per example that could not be read, why.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+        OutputError: no space, no permission.
+    """
+    config, encoder = adapted.config, adapted.encoder
+    splits = sorted({item.split for item in data.items if item.split})
+    facts = {
+        "data": data.title,
+        "split": ", ".join(splits) or "all",
+        "task": adapted.task,
+        "sensors": ", ".join(sensor.name for sensor in encoder.sensors.values()),
+        "way": config.way,
+        "decoder": config.decoder_for(adapted.task),
+        "parameters": f"{sum(one.numel() for one in encoder.parameters()) / 1e6:.1f} M in the encoder, "
+        f"{sum(one.numel() for one in adapted.head.parameters()) / 1e6:.2f} M in the head",
+    }
+    report = evaluation_report(
+        f"{data.title}: {adapted.task}",
+        results,
+        facts=facts,
+        simulated=data.simulated,
+        pictures={name: pictures_of(*pair, classes=len(adapted.classes)) for name, pair in seen.items()},
+        columns=_COLUMNS.get(adapted.task, ("image",)),
+        notes={name: note for name, pair in seen.items() if (note := note_of(*pair, adapted.classes))},
+    )
+    if len(history) > 1:
+        report.heading("Learning")
+        panels = {"loss": {"loss": "loss"}, f"validation: {results.headline}": {"score": "score"}}
+        report.figure(
+            curves(history, panels, exact=("score",)),
+            alt="Loss and validation score by epoch",
+            caption="By epoch. The weights with the best validation score were kept.",
+        )
+    _skipped(report, skipped or {})
+    report.write(path)
+
+
+def pictures_of(example: Example, prediction: Prediction, *, classes: int) -> list[Picture]:
+    """An image, its label and the answer as pictures, cut to what is no padding; see the columns of the page.
+
+    Args:
+        example: the image.
+        prediction: the answer.
+        classes: K.
+    """
+    colours, image, target = palette(max(classes, 2)), picture(example.sample), example.target
+    if isinstance(prediction, ClassScores):
+        return [_cut(image, example)]
+    if isinstance(prediction, ClassMap):
+        masks = [*masks_of(target), prediction.answer_HW]
+        shown = [image, *(overlay_mask(image, mask, colours, opacity=0.55) for mask in masks)]
+    elif isinstance(prediction, Detections):
+        assert isinstance(target, Boxes | OrientedBoxes)
+        corners = target.corners_N4 if isinstance(target, Boxes) else target.corners_N42
+        scale = image.shape[0] / example.grid[0]
+        believed = prediction.scores_N >= _SHOWN_SCORE
+        found = _corners(prediction.boxes_N[believed])
+        shown = [
+            draw_boxes(image, corners, target.label_N, colours, dashed_N=target.ignore_N, scale=scale),
+            draw_boxes(image, found, prediction.label_N[believed], colours, scale=scale),
+        ]
+    else:
+        assert isinstance(target, Change) and example.after is not None
+        shown = _change(image, picture(example.after), target, prediction, colours)
+    return [_cut(one, example) for one in shown]
+
+
+def note_of(example: Example, prediction: Prediction, classes: Sequence[str]) -> str:
+    """What is written beside the pictures: of classification, what is true and what was answered."""
+    if not isinstance(prediction, ClassScores):
+        return ""
+    scores_K, target = prediction.scores_K, example.target
+    if isinstance(target, int):
+        answer = int(scores_K.argmax())
+        said = f"{classes[answer]} ({100 * scores_K[answer]:.0f} %)"
+        return f"{said}, right" if answer == target else f"{said}, but it is {classes[target]}"
+    assert isinstance(target, np.ndarray)
+    true = ", ".join(name for name, applies in zip(classes, target, strict=True) if applies) or "nothing"
+    answered = ", ".join(name for name, score in zip(classes, scores_K, strict=True) if score >= 0.5) or "nothing"
+    return f"true: {true}\nanswered: {answered}"
+
+
+def _change(before: Picture, after: Picture, target: Change, prediction: ChangeMap, colours: Picture) -> list[Picture]:
+    changed = (prediction.changed_HW >= 0.5).astype(np.uint8)
+    if prediction.before_HW is None or prediction.after_HW is None or target.before_HW is None:
+        masks = [overlay_mask(after, mask, _CHANGE_COLOURS, opacity=0.7) for mask in (target.changed_HW, changed)]
+        return [before, after, *masks]
+    assert target.after_HW is not None
+    answers = [(before, target.before_HW), (after, target.after_HW)]
+    answers += [(before, prediction.before_HW), (after, prediction.after_HW)]
+    masks = [overlay_mask(image, mask, colours, opacity=0.55) for image, mask in answers]
+    return [before, after, *masks, overlay_mask(after, changed, _CHANGE_COLOURS, opacity=0.7)]
+
+
+def _corners(boxes_N: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Boxes as they are drawn: oriented ones as four corners."""
+    if boxes_N.shape[1] == 4:
+        return boxes_N
+    x, y, w, h, angle = boxes_N.T
+    along = np.stack([np.cos(angle), np.sin(angle)], axis=1) * w[:, None] / 2
+    across = np.stack([-np.sin(angle), np.cos(angle)], axis=1) * h[:, None] / 2
+    centre, turns = np.stack([x, y], axis=1), ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    return np.stack([centre + one * along + other * across for one, other in turns], axis=1)
+
+
+def _cut(shown: Picture, example: Example) -> Picture:
+    """A picture without the padding."""
+    height, width = (
+        -(-length * side // whole)
+        for length, side, whole in zip(example.size, shown.shape[:2], example.grid, strict=True)
+    )
+    return np.ascontiguousarray(shown[:height, :width])
+
+
+def _skipped(report: Report, skipped: Mapping[str, str]) -> None:
+    if skipped:
+        report.heading("Left out")
+        report.table(["example", "why"], list(skipped.items()), caption="Examples that could not be read")

@@ -1,0 +1,194 @@
+"""The verbs ``skysense adapt`` and ``skysense evaluate``: parse, call, print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.markup import escape
+from rich.table import Table
+
+from skysense.data.labelled.dataset import LabelledData
+from skysense.data.labelled.example import Task
+from skysense.data.labelled.open import Format, open_labelled
+from skysense.data.labelled.split import By, assign_splits
+from skysense.errors import InputError
+from skysense.tasks.config import AdaptConfig
+from skysense.terminal import bar, console
+
+if TYPE_CHECKING:
+    from skysense.model.assembly import SkySense
+    from skysense.tasks.evaluate import Evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """What the labels are; most of it is seen from the folder.
+
+    Attributes:
+        task: what to learn; by default what the format is mostly used for.
+        format: of the folder, only needed where it looks like several.
+        label: which label of places, or which attribute of the polygons of a vector file holds the class.
+        classes: names in the order of their index; by default those of classes.json or classes.txt in the folder, or
+            what occurs.
+        ignore: a value of masks that means "no label", besides 255.
+        background: class of what lies outside of all polygons when a mask is made of them.
+        sensor: what the images are, by name; by default what their bands say.
+        stretch: values that become 0 and 255, for high-resolution imagery of more than 8 bits.
+        tile: side in pixels, a multiple of 32, of the tiles that larger images are cut into.
+        split_by: what is drawn to divide data without splits: blocks of ground (``location``), groups of images
+            (``group``) or single ones (``random``); by default the first of them that is known.
+    """
+
+    task: Task | None = None
+    format: Format | None = None
+    label: str | None = None
+    classes: tuple[str, ...] | None = None
+    ignore: int | None = None
+    background: str | None = "background"
+    sensor: str | None = None
+    stretch: tuple[float, float] | None = None
+    tile: int | None = None
+    split_by: By | None = None
+
+
+def adapt_parser() -> ArgumentParser:
+    """Adapt a model to labelled imagery of your own"""
+    parser = ArgumentParser(
+        description="Learn a task from labelled imagery: classification, segmentation, boxes, oriented boxes, change. "
+        "The same command goes on with a run that was cut off."
+    )
+    parser.add_argument("--config", action="config", help="a YAML file with any of these settings")
+    parser.add_argument("data", type=Path, help="a folder, see docs/labelled_data.md; of COCO or CSV also the file")
+    parser.add_argument("--model", type=str, default=None, help="model.safetensors of a run, a folder, or a hub name")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--random_start", type=bool, default=False, help="begin with random weights, to compare with")
+    parser.add_argument("--dry_run", type=bool, default=False, help="only look at the data and draw a page of it")
+    parser.add_argument("--device", type=str, default=None, help="cpu, cuda, cuda:1; a GPU if there is one")
+    parser.add_class_arguments(Labels, "labels")
+    parser.add_class_arguments(AdaptConfig)
+    return parser
+
+
+def evaluate_parser() -> ArgumentParser:
+    """Judge an adapted model on labelled imagery"""
+    parser = ArgumentParser(description="Metrics with intervals, and a page with the best and the worst images.")
+    parser.add_argument("model", type=Path, help="adapted.safetensors of a run of skysense adapt")
+    parser.add_argument("data", type=Path, help="a folder with labels of the same kind")
+    parser.add_argument("--out", type=Path, required=True, help="folder for results.json and report.html")
+    parser.add_argument("--split", type=str, default="test", help="train, val, test, or all")
+    parser.add_argument("--flips", type=bool, default=None, help="average over mirror images")
+    parser.add_argument("--device", type=str, default=None, help="cpu, cuda, cuda:1; a GPU if there is one")
+    parser.add_class_arguments(Labels, "labels")
+    return parser
+
+
+def adapt(options: Namespace) -> int:
+    """Run the verb."""
+    from skysense.tasks.adapt import adapt
+
+    config = _config(options)
+    data = _open(options, seed=config.seed)
+    if options.dry_run:
+        return _dry_run(data, options.out)
+    if options.model is None:
+        raise InputError("there is nothing to adapt", fix="Give a model with --model, e.g. of skysense pretrain")
+    model = _model(options, config)
+    with bar("adapting") as progress:
+        outcome = adapt(config, model, data, options.out, device=options.device, progress=progress)
+    for note in outcome.notes:
+        console.print(f"[yellow]{escape(note)}[/yellow]")
+    _print_skipped(outcome.skipped)
+    if outcome.resumed:
+        console.print(f"went on after {outcome.resumed} epochs")
+    console.print(f"{outcome.epochs} epochs made; the adapted model is {escape(str(outcome.model))}")
+    if outcome.evaluation is not None:
+        _print_results(outcome.evaluation)
+    return 0
+
+
+def evaluate(options: Namespace) -> int:
+    """Run the verb."""
+    import torch
+
+    from skysense.tasks.adapted import load_adapted
+    from skysense.tasks.evaluate import evaluate
+
+    adapted = load_adapted(options.model, options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    labels = replace(_labels(options), task=adapted.task, classes=adapted.classes)
+    data = _open(options, seed=adapted.config.seed, labels=labels)
+    if options.split != "all":
+        data = data.select(options.split)
+    with bar("judging") as progress:
+        evaluation = evaluate(adapted, data, options.out, flips=options.flips, progress=progress)
+    _print_skipped(evaluation.skipped)
+    _print_results(evaluation)
+    return 0
+
+
+def _config(options: Namespace) -> AdaptConfig:
+    parser = ArgumentParser()
+    parser.add_class_arguments(AdaptConfig, "run")
+    ours = {key: value for key, value in vars(options).items() if key in AdaptConfig.__dataclass_fields__}
+    return parser.instantiate(Namespace(run=Namespace(**ours))).run
+
+
+def _labels(options: Namespace) -> Labels:
+    parser = ArgumentParser()
+    parser.add_class_arguments(Labels, "labels")
+    return parser.instantiate(Namespace(labels=options.labels)).labels
+
+
+def _open(options: Namespace, *, seed: int, labels: Labels | None = None) -> LabelledData:
+    """The data set with splits."""
+    given = dict(vars(labels or _labels(options)))
+    by = given.pop("split_by")
+    return assign_splits(open_labelled(options.data, **given), by=by, seed=seed)
+
+
+def _model(options: Namespace, config: AdaptConfig) -> SkySense:
+    """What is adapted, with its own weights or with random ones."""
+    import torch
+
+    from skysense.model.assembly import SkySense
+    from skysense.model.loading import load
+
+    model = load(options.model, modalities=config.modalities)
+    if not options.random_start:
+        return model
+    torch.manual_seed(config.seed)
+    return SkySense(model.config, model.region_table.cells, model.pieces)
+
+
+def _dry_run(data: LabelledData, out: Path) -> int:
+    from skysense.data.labelled.dry_run import dry_run
+
+    with bar("looking") as progress:
+        page = dry_run(data, progress)
+    page.write(out / "data.html")
+    console.print(f"{data.title}: {len(data)} examples for {data.task}; open {escape(str(out / 'data.html'))}")
+    return 0
+
+
+def _print_skipped(skipped: Mapping[str, str]) -> None:
+    for name, why in skipped.items():
+        console.print(f"[yellow]skipped {escape(name)}: {escape(why)}[/yellow]")
+
+
+def _print_results(evaluation: Evaluation) -> None:
+    """The headline and its neighbours."""
+    results = evaluation.results
+    table = Table("metric", "value", "95 % interval", title=f"{results.counts['images']} images")
+    for name, one in results.metrics.items():
+        shown = f"{100 * one.value:.1f}" if one.value == one.value else "-"
+        style = "bold" if name == results.headline else ""
+        table.add_row(name, shown, f"{100 * one.lo:.1f} to {100 * one.hi:.1f}", style=style)
+    console.print(table)
+    for baseline, metrics in results.baselines.items():
+        trivial = metrics.get(results.headline)
+        if trivial is not None and trivial.value == trivial.value:
+            console.print(f"{escape(baseline)}: {results.headline} {100 * trivial.value:.1f}")
+    console.print(f"open {escape(str(evaluation.page))}")
