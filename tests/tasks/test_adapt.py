@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -208,6 +209,19 @@ def test_settings_that_cannot_be_are_refused(change: dict[str, object], words: s
 def test_numbers_that_cannot_be_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         replace(FAST, **change)  # type: ignore[arg-type]
+
+
+def test_anchors_suit_the_smaller_boxes(tmp_path: Path) -> None:
+    whole = example("detection", 0)
+    corners = np.array([[10, 10, 22, 22], [40, 40, 60, 60], [70, 10, 110, 50]], np.float32)
+    small = replace(whole, target=replace(whole.target, corners_N4=corners))  # type: ignore[arg-type]
+    config = replace(FAST, epochs=1, decoder_width=16)
+    outcome = adapt(config, tiny(), labelled("detection", [small]), tmp_path / "small")
+    # a quarter of the way from 12 to 20 to 40 px is 16 px: 4 cells of the finest level
+    assert load_adapted(outcome.model).config.anchor_scale == pytest.approx(4)
+    large = replace(whole, target=replace(whole.target, corners_N4=corners + np.float32([0, 0, 18, 60])))  # type: ignore[arg-type]
+    outcome = adapt(config, tiny(), labelled("detection", [large]), tmp_path / "large")
+    assert load_adapted(outcome.model).config.anchor_scale == 8  # as published
 
 
 def test_files_that_are_no_adapted_models_are_refused(tmp_path: Path) -> None:

@@ -43,13 +43,22 @@ def stage(file: Path, work: Callable[[], Outcomes]) -> Outcomes:
     return load_outcomes(file)
 
 
-def earth(folder: Path, *, regions: int, places_per_region: int, footprint_cells: int, progress: Progress) -> Places:
+def earth(
+    folder: Path,
+    *,
+    regions: int,
+    places_per_region: int,
+    footprint_cells: int,
+    progress: Progress,
+    buildings: bool = False,
+) -> Places:
     """The places of a simulated Earth, made first where they are not there; arguments as in `simulate`."""
     simulate(
         folder,
         regions=regions,
         places_per_region=places_per_region,
         footprint_cells=footprint_cells,
+        buildings=buildings,
         progress=lambda done, total: progress(done, total, "simulating places"),
     )
     return Places(folder).readable(lambda done, total: progress(done, total, "reading places"))

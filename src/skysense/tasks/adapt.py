@@ -15,21 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from skysense.data.labelled.dataset import LabelledData
 from skysense.data.labelled.example import Example
-from skysense.data.labelled.survey import survey
+from skysense.data.labelled.survey import Survey, survey
 from skysense.data.places_layout import Split
 from skysense.errors import ConfigError, InputError
 from skysense.files import flat, make_folder, plain, read_json, write_json
 from skysense.model.assembly import SkySense
 from skysense.sensors import MODALITIES, Modality
-from skysense.tasks.adapted import Adapted, build, plain_config
+from skysense.tasks.adapted import Adapted, build, plain_config, reading_for
 from skysense.tasks.cache import FeatureFolder, load_frozen
 from skysense.tasks.config import AdaptConfig
+from skysense.tasks.detection.config import DetectorConfig
 from skysense.tasks.evaluate import Evaluation, evaluate
 from skysense.tasks.feeding import Draws, FrozenImages, Images, Pieces, SameSize, Views, views_batch
 from skysense.tasks.lora import merge_lora
@@ -40,6 +42,8 @@ SETTINGS = "adapt.json"
 _CLIP = 10.0
 """Norm that gradients are cut to: ten times what is usual, so that one odd batch cannot undo a run."""
 
+_SMALLEST_ANCHOR = 2.0
+"""Cells; nothing smaller can be told from its neighbours."""
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 Progress = Callable[[int, int, str], None]
@@ -97,10 +101,15 @@ def adapt(
     first = _first(data)
     config = replace(config, modalities=_modalities(config, model, first))
     _remember(out, config, data)
+    seen = survey(
+        reading_for(model, config.modalities or (), config).prepared(data),
+        lambda done, total: progress(done, total, f"reading {data.title}"),
+    )
+    if config.anchor_scale is None:
+        config = replace(config, anchor_scale=_anchor_scale(seen, first))
     pl.seed_everything(config.seed, workers=True, verbose=False)
     adapted = build(model, data.task, data.classes, first.per_cell, config)
     module = TaskModule(adapted.encoder, adapted.head, data.task, data.classes, config)
-    seen = survey(adapted.reading.prepared(data), lambda done, total: progress(done, total, f"reading {data.title}"))
     splits = {split: seen.data.select(split) for split in SPLITS if split in seen.items}
     notes = [*data.notes, *seen.warnings()]
     resumed, epochs = _fit(module, adapted, splits, out, device, progress)
@@ -114,6 +123,10 @@ def adapt(
     if held is None:
         notes.append("no example is marked for validation or testing: how good the model is remains unknown")
         return Outcome(out / MODEL, None, epochs, resumed, skipped, notes)
+    if "test" not in splits:
+        notes.append(
+            "no example is marked for testing: those for validation, which chose the epoch, look a little too good"
+        )
     evaluation = evaluate(
         adapted, held, out, training_K=seen.amount_K["train"], history=module.history, progress=progress
     )
@@ -142,6 +155,15 @@ def _modalities(config: AdaptConfig, model: SkySense, first: Example) -> tuple[M
             f"{', '.join(missing) or 'nothing'} cannot be used"
         )
     return tuple(key for key in MODALITIES if key in wanted)
+
+
+def _anchor_scale(seen: Survey, first: Example) -> float | None:
+    """Anchors whose finest level suits the smaller boxes: a quarter of them are smaller."""
+    sides = seen.box_sides.get("train")
+    if not sides:
+        return None
+    cell = first.per_cell / 8 if "hr" in first.sample.series else 1  # label pixels of a cell of the finest level
+    return float(np.clip(np.quantile(sides, 0.25) / cell, _SMALLEST_ANCHOR, DetectorConfig.anchor_scale))
 
 
 def _remember(out: Path, config: AdaptConfig, data: LabelledData) -> None:

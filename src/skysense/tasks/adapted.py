@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from skysense.model.config import ModelConfig
 from skysense.model.weights import load_state
 from skysense.sensors import Modality
 from skysense.tasks.augment import AugmentConfig
-from skysense.tasks.batches import Reading, reading_of
+from skysense.tasks.batches import Reading
 from skysense.tasks.config import AdaptConfig
 from skysense.tasks.heads import Head, build_head, levels_needed
 from skysense.tasks.predict import Predictor
@@ -57,10 +57,7 @@ class Adapted:
     @property
     def reading(self) -> Reading:
         """How imagery is made ready for it."""
-        config = self.config
-        frames: dict[Modality, int] = {"s2": config.frames_s2, "s1": config.frames_s1}
-        read = reading_of(self.encoder.sensors, self.encoder.model.region_table, frames=frames)
-        return replace(read, clear_only=config.clear_only)
+        return reading_for(self.encoder.model, self.encoder.modalities, self.config)
 
     def predictor(self, *, flips: bool | None = None) -> Predictor:
         """What judges whole images.
@@ -102,6 +99,13 @@ class Adapted:
                 save_file({name: _own(tensor) for name, tensor in state.items()}, temporary, header)
             except SafetensorError as error:  # it wraps what the system says, e.g. a full disk
                 raise OSError(str(error)) from error
+
+
+def reading_for(model: SkySense, modalities: Sequence[Modality], config: AdaptConfig) -> Reading:
+    """How imagery is made ready for some encoders of a model."""
+    frames: dict[Modality, int] = {"s2": config.frames_s2, "s1": config.frames_s1}
+    sensors = {key: model.sensor_of(key) for key in modalities}
+    return Reading(sensors, model.region_table, frames, config.clear_only)
 
 
 def build(model: SkySense, task: Task, classes: tuple[str, ...], per_cell: int, config: AdaptConfig) -> Adapted:

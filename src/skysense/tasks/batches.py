@@ -16,7 +16,7 @@ from skysense.data.labelled.dataset import Item, LabelledData
 from skysense.data.labelled.example import Boxes, Change, Example, OrientedBoxes
 from skysense.geo import RegionTable
 from skysense.observation import Batch, Sample, collate
-from skysense.probes.prepare import FRAMES, prepare
+from skysense.probes.prepare import prepare
 from skysense.sensors import Modality, Sensor
 from skysense.tasks.detection.boxes import Truth
 
@@ -118,13 +118,6 @@ class _Ready:
 
     def __call__(self, item: Item) -> Example:
         return self.reading.ready(self.read_item(item))
-
-
-def reading_of(
-    sensors: Mapping[Modality, Sensor], regions: RegionTable, *, frames: Mapping[Modality, int] | None = None
-) -> Reading:
-    """A `Reading` with as many frames as the paper's samples have, unless told otherwise."""
-    return Reading(sensors, regions, {**FRAMES, **(frames or {})})
 
 
 def batch_of(examples: Sequence[Example]) -> LabelledBatch:

@@ -39,8 +39,8 @@ class AdaptConfig:
         decoder: by default the published one of the task.
         decoder_width: channels of the decoder; as published by default. Hidden layers of detectors are four times as
             wide.
-        anchor_scale: of detectors, side of the anchors of a level in its cells; less for objects much smaller than
-            the anchors of the finest level.
+        anchor_scale: of detectors, side of the anchors of a level in its cells: 8 as published, less where many boxes
+            are smaller than the anchors of the finest level (32 px); seen from the boxes if None.
         modalities: sensors to use; by default all that both the model and the data have.
         frames_s2: most frames of a Sentinel-2 series.
         frames_s1: most frames of a Sentinel-1 series.
@@ -65,7 +65,7 @@ class AdaptConfig:
     way: Way = "full"
     decoder: Decoder | None = None
     decoder_width: int | None = None
-    anchor_scale: float = 8.0
+    anchor_scale: float | None = None
     modalities: tuple[Modality, ...] | None = None
     frames_s2: int = 20
     frames_s1: int = 10

@@ -233,7 +233,7 @@ def _detector(
     from skysense.tasks.detection.faster_rcnn import FasterRcnn
     from skysense.tasks.detection.oriented_rcnn import OrientedRcnn
 
-    numbers: dict[str, Any] = {"anchor_scale": config.anchor_scale}
+    numbers: dict[str, Any] = {} if config.anchor_scale is None else {"anchor_scale": config.anchor_scale}
     if config.decoder_width is not None:
         numbers |= {"channels": config.decoder_width, "hidden": 4 * config.decoder_width}
     if task == "detection":

@@ -128,6 +128,7 @@ class Survey:
         sizes: how often images have which height and width.
         classes_of: by item, the classes that occur.
         copies: names of items with the same pixels in different splits.
+        box_sides: by split, square roots of the areas of boxes that count, label pixels.
     """
 
     data: LabelledData
@@ -139,6 +140,7 @@ class Survey:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     classes_of: dict[str, list[int]] = field(default_factory=dict)
     copies: list[tuple[str, str]] = field(default_factory=list)
+    box_sides: dict[str, list[float]] = field(default_factory=dict)
 
     def warnings(self) -> list[str]:
         """What a person should look at before learning from this."""
@@ -181,6 +183,7 @@ def survey(data: LabelledData, progress: Progress | None = None) -> Survey:
         seen.amount_K[split] = seen.amount_K.get(split, zeros_K) + amount_K
         seen.classes_of[item.name] = np.flatnonzero(amount_K).tolist()
         seen.sizes[example.size] += 1
+        seen.box_sides.setdefault(split, []).extend(box_sides(example.target))
         for sample in (example.sample, example.after):
             for series in () if sample is None else sample.series.values():
                 seen.bands.setdefault(series.sensor.name, BandStatistics(series.sensor)).add(series)
@@ -269,6 +272,18 @@ def amounts(target: Target, classes: int, task: Task) -> NDArray[np.int64]:
     if isinstance(target, np.ndarray):
         return target.astype(np.int64) if task == "multilabel" else _pixels(target, classes)
     return np.bincount([target], minlength=classes)
+
+
+def box_sides(target: Target) -> list[float]:
+    """Square roots of the areas of boxes that count; nothing for labels that are no boxes."""
+    if isinstance(target, Boxes):
+        sides_N2 = target.corners_N4[:, 2:] - target.corners_N4[:, :2]
+    elif isinstance(target, OrientedBoxes):
+        corners = target.corners_N42
+        sides_N2 = np.linalg.norm(corners[:, 1:3] - corners[:, :2], axis=-1)
+    else:
+        return []
+    return np.sqrt(sides_N2.prod(axis=1))[~target.ignore_N].tolist()
 
 
 def _pixels(mask_HW: NDArray, classes: int) -> NDArray[np.int64]:
