@@ -4,30 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skysense.data.labelled.dataset import LabelledData
-from skysense.data.labelled.draw import draw_boxes, overlay_mask, palette, picture
-from skysense.data.labelled.example import Boxes, Change, Example, OrientedBoxes, masks_of
+from skysense.data.labelled.draw import draw_boxes, enlarge, overlay_mask, palette, picture
+from skysense.data.labelled.example import Boxes, Change, Example, OrientedBoxes, Task, masks_of
+from skysense.data.labelled.pairs import CHANGE_CLASSES
+from skysense.errors import need
 from skysense.report import Report, curves
 from skysense.tasks.adapted import Adapted
 from skysense.tasks.metrics.results import Results
 from skysense.tasks.predictions import ChangeMap, ClassMap, ClassScores, Detections, Prediction
 from skysense.tasks.report import evaluation_report
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Picture = NDArray[np.uint8]
 
 _SHOWN_SCORE = 0.3
 """Detections below are not drawn: there are always many that nobody would believe."""
+_FEW = 20
+"""As many of the likeliest are drawn, or twice as many as there are true boxes: more would hide the image."""
+_SIDE = 256
+"""Boxes are drawn on pictures of at least so many pixels."""
 _COLUMNS = {
     "segmentation": ("image", "truth", "answer"),
     "detection": ("truth", "found"),
     "oriented-detection": ("truth", "found"),
     "change": ("before", "after", "truth", "answer"),
-    "semantic-change": ("before", "after", "truth before", "truth after", "answer before", "answer after", "changed"),
-}
+    "semantic-change": (
+        "before", "after", "truth before", "truth after", "truth change",
+        "answer before", "answer after", "answer change",
+    ),
+}  # fmt: skip
 _CHANGE_COLOURS = np.array([[40, 40, 40], [230, 60, 20]], np.uint8)
 
 
@@ -77,6 +91,8 @@ def write_page(
         columns=_COLUMNS.get(adapted.task, ("image",)),
         notes={name: note for name, pair in seen.items() if (note := note_of(*pair, adapted.classes))},
     )
+    if adapted.task not in ("classification", "multilabel"):
+        report.figure(_key(adapted.task, adapted.classes), alt="Colours of the classes", caption=_caption(adapted.task))
     if len(history) > 1:
         report.heading("Learning")
         panels = {"loss": {"loss": "loss"}, f"validation: {results.headline}": {"score": "score"}}
@@ -105,14 +121,7 @@ def pictures_of(example: Example, prediction: Prediction, *, classes: int) -> li
         shown = [image, *(overlay_mask(image, mask, colours, opacity=0.55) for mask in masks)]
     elif isinstance(prediction, Detections):
         assert isinstance(target, Boxes | OrientedBoxes)
-        corners = target.corners_N4 if isinstance(target, Boxes) else target.corners_N42
-        scale = image.shape[0] / example.grid[0]
-        believed = prediction.scores_N >= _SHOWN_SCORE
-        found = _corners(prediction.boxes_N[believed])
-        shown = [
-            draw_boxes(image, corners, target.label_N, colours, dashed_N=target.ignore_N, scale=scale),
-            draw_boxes(image, found, prediction.label_N[believed], colours, scale=scale),
-        ]
+        shown = _boxes(enlarge(image, max(1, _SIDE // max(image.shape))), example.grid, target, prediction, colours)
     else:
         assert isinstance(target, Change) and example.after is not None
         shown = _change(image, picture(example.after), target, prediction, colours)
@@ -134,16 +143,52 @@ def note_of(example: Example, prediction: Prediction, classes: Sequence[str]) ->
     return f"true: {true}\nanswered: {answered}"
 
 
+def _boxes(
+    image: Picture, grid: tuple[int, int], target: Boxes | OrientedBoxes, found: Detections, colours: Picture
+) -> list[Picture]:
+    corners = target.corners_N4 if isinstance(target, Boxes) else target.corners_N42
+    likeliest = np.argsort(-found.scores_N, kind="stable")[: max(_FEW, 2 * len(target))]
+    likeliest = likeliest[found.scores_N[likeliest] >= _SHOWN_SCORE]
+    scale, width = image.shape[0] / grid[0], 2 + max(image.shape) // 500
+    return [
+        draw_boxes(image, corners, target.label_N, colours, dashed_N=target.ignore_N, scale=scale, width=width),
+        draw_boxes(
+            image, _corners(found.boxes_N[likeliest]), found.label_N[likeliest], colours, scale=scale, width=width
+        ),
+    ]
+
+
 def _change(before: Picture, after: Picture, target: Change, prediction: ChangeMap, colours: Picture) -> list[Picture]:
     changed = (prediction.changed_HW >= 0.5).astype(np.uint8)
-    if prediction.before_HW is None or prediction.after_HW is None or target.before_HW is None:
-        masks = [overlay_mask(after, mask, _CHANGE_COLOURS, opacity=0.7) for mask in (target.changed_HW, changed)]
-        return [before, after, *masks]
-    assert target.after_HW is not None
-    answers = [(before, target.before_HW), (after, target.after_HW)]
-    answers += [(before, prediction.before_HW), (after, prediction.after_HW)]
-    masks = [overlay_mask(image, mask, colours, opacity=0.55) for image, mask in answers]
-    return [before, after, *masks, overlay_mask(after, changed, _CHANGE_COLOURS, opacity=0.7)]
+    truth = (target.before_HW, target.after_HW, target.changed_HW)
+    shown = [before, after]
+    for first, second, change in (truth, (prediction.before_HW, prediction.after_HW, changed)):
+        named = [(image, mask) for image, mask in ((before, first), (after, second)) if mask is not None]
+        shown += [overlay_mask(image, mask, colours, opacity=0.55) for image, mask in named]
+        shown.append(overlay_mask(after, change, _CHANGE_COLOURS, opacity=0.7))
+    return shown
+
+
+def _key(task: Task, classes: Sequence[str]) -> Figure:
+    """What the colours of the pictures stand for."""
+    named = [] if task == "change" else list(zip(classes, palette(max(len(classes), 2)), strict=False))
+    if task in ("change", "semantic-change"):
+        named += zip(CHANGE_CLASSES, _CHANGE_COLOURS, strict=True)
+    patches = need("matplotlib.patches", "train")
+    columns = min(len(named), 6)
+    figure = need("matplotlib.figure", "train").Figure(figsize=(1.4 * columns, 0.25 * -(-len(named) // columns) + 0.1))
+    handles = [patches.Patch(color=colour / 255, label=shorten(name, 18, placeholder="...")) for name, colour in named]
+    figure.legend(handles=handles, loc="center", ncols=columns, fontsize=8, frameon=False)
+    return figure
+
+
+def _caption(task: Task) -> str:
+    if task not in ("detection", "oriented-detection"):
+        return "Colours; pixels without label have none."
+    return (
+        "Colours. Dashed boxes are neither to be found nor counted. Of what was found the likeliest are drawn, with "
+        f"scores of at least {_SHOWN_SCORE:g}: {_FEW} at most, or twice as many as there are true boxes."
+    )
 
 
 def _corners(boxes_N: NDArray[np.float32]) -> NDArray[np.float32]:

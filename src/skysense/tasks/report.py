@@ -281,7 +281,7 @@ def _add_pictures(
         if len(columns) == 1:
             sheet = _grid([row[0] for row in rows], texts)
         else:
-            sheet = picture_sheet(rows, columns, texts, side=min(2.8, 8.4 / len(columns)))
+            sheet = picture_sheet(rows, columns, texts, side=max(1.4, min(2.8, 8.4 / len(columns))))
         report.figure(sheet, alt=f"{heading} images: {', '.join(image.name for image in chosen)}")
 
 

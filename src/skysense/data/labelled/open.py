@@ -40,8 +40,8 @@ _FORMATS: Mapping[Format, _Known] = {
     "places": _Known(
         f"a folder of places ({DATASET_FILE})",
         lambda root: _is_places(root),
-        ("classification", "multilabel", "segmentation"),
-        ("label", "sensor"),
+        TASKS,
+        ("label", "classes", "sensor"),
     ),
     "masks": _Known(
         "images/ and masks/ with the same stems",
@@ -110,7 +110,8 @@ def open_labelled(
         format: only needed where a folder looks like several.
         label: which label of places, or which attribute of the polygons of a vector file holds the class.
         classes: names in the order of their index; for masks also names by value, ``{1: "water", 2: "trees"}``. By
-            default a file ``classes.json`` or ``classes.txt`` in the folder, or what occurs.
+            default a file ``classes.json`` or ``classes.txt`` in the folder, or what occurs; of places, those of the
+            legend, which may be given another order or others beside them.
         ignore: a value of masks that means "no label"; 255 does, unless it stands for a class.
         background: class of the pixels outside of all polygons when a mask is made of them; None: they have no label.
         sensor: what the images are, by name, which also declares their unit; by default what their bands say. Of

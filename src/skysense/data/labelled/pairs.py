@@ -77,7 +77,7 @@ class PairReader:
         if pair.change is not None:
             changed_HW = self._mask(pair.change, before, self.change)
         else:
-            changed_HW = _differs(dates[0], dates[1])
+            changed_HW = differs(dates[0], dates[1])
         size = (before.area.height, before.area.width)
         target = Change(changed_HW, *dates)
         return Example(item.name, before.sample, target, before.per_cell, size, after=after.sample)
@@ -86,8 +86,8 @@ class PairReader:
         return pad_mask(values.decode(read_mask(file, image.area, image.whole), file), image.grid)
 
 
-def _differs(before_HW: NDArray[np.uint8] | None, after_HW: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """Where the class is another; unknown where that of either date is."""
+def differs(before_HW: NDArray[np.uint8] | None, after_HW: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """Where the class of two masks ``(H, W)`` is another: 1, where not: 0; 255 where that of either is unknown."""
     assert before_HW is not None and after_HW is not None
     unknown_HW = (before_HW == UNLABELLED) | (after_HW == UNLABELLED)
     return np.where(unknown_HW, UNLABELLED, before_HW != after_HW).astype(np.uint8)
