@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 from rich.markup import escape
@@ -13,9 +13,10 @@ from rich.table import Table
 
 from skysense.data.labelled.dataset import LabelledData
 from skysense.data.labelled.example import Task
-from skysense.data.labelled.open import Format, open_labelled
+from skysense.data.labelled.open import Format, open_labelled, recognise
 from skysense.data.labelled.split import By, assign_splits
 from skysense.errors import InputError
+from skysense.files import plain
 from skysense.tasks.config import AdaptConfig
 from skysense.terminal import bar, console
 
@@ -79,7 +80,9 @@ def evaluate_parser() -> ArgumentParser:
     parser.add_argument("model", type=Path, help="adapted.safetensors of a run of skysense adapt")
     parser.add_argument("data", type=Path, help="a folder with labels of the same kind")
     parser.add_argument("--out", type=Path, required=True, help="folder for results.json and report.html")
-    parser.add_argument("--split", type=str, default="test", help="train, val, test, or all")
+    parser.add_argument(
+        "--split", type=str, default=None, help="train, val, test or all; by default test, or all of undivided data"
+    )
     parser.add_argument("--flips", type=bool, default=None, help="average over mirror images")
     parser.add_argument("--device", type=str, default=None, help="cpu, cuda, cuda:1; a GPU if there is one")
     parser.add_class_arguments(Labels, "labels")
@@ -90,15 +93,23 @@ def adapt(options: Namespace) -> int:
     """Run the verb."""
     from skysense.tasks.adapt import adapt
 
-    config = _config(options)
-    data = _open(options, seed=config.seed)
+    config, labels = _config(options), _labels(options)
+    data = assign_splits(_open(options.data, labels), by=labels.split_by, seed=config.seed)
     if options.dry_run:
         return _dry_run(data, options.out)
     if options.model is None:
         raise InputError("there is nothing to adapt", fix="Give a model with --model, e.g. of skysense pretrain")
     model = _model(options, config)
     with bar("adapting") as progress:
-        outcome = adapt(config, model, data, options.out, device=options.device, progress=progress)
+        outcome = adapt(
+            config,
+            model,
+            data,
+            options.out,
+            opened=_opened(options.data, labels),
+            device=options.device,
+            progress=progress,
+        )
     for note in outcome.notes:
         console.print(f"[yellow]{escape(note)}[/yellow]")
     _print_skipped(outcome.skipped)
@@ -112,16 +123,14 @@ def adapt(options: Namespace) -> int:
 
 def evaluate(options: Namespace) -> int:
     """Run the verb."""
-    import torch
-
     from skysense.tasks.adapted import load_adapted
     from skysense.tasks.evaluate import evaluate
+    from skysense.tasks.fit import device_of
 
-    adapted = load_adapted(options.model, options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    labels = replace(_labels(options), task=adapted.task, classes=adapted.classes)
-    data = _open(options, seed=adapted.config.seed, labels=labels)
-    if options.split != "all":
-        data = data.select(options.split)
+    adapted = load_adapted(options.model, device_of(options.device))
+    begun = adapted.card.get("adapted", {})
+    labels = _as_before(_labels(options), begun.get("opened", {}), options.data, adapted.task)
+    data = _held_out(_open(options.data, labels), options.split, labels, begun.get("names"), adapted.config.seed)
     with bar("judging") as progress:
         evaluation = evaluate(adapted, data, options.out, flips=options.flips, progress=progress)
     _print_skipped(evaluation.skipped)
@@ -142,11 +151,46 @@ def _labels(options: Namespace) -> Labels:
     return parser.instantiate(Namespace(labels=options.labels)).labels
 
 
-def _open(options: Namespace, *, seed: int, labels: Labels | None = None) -> LabelledData:
-    """The data set with splits."""
-    given = dict(vars(labels or _labels(options)))
-    by = given.pop("split_by")
-    return assign_splits(open_labelled(options.data, **given), by=by, seed=seed)
+def _open(source: Path, labels: Labels) -> LabelledData:
+    return open_labelled(source, **{name: value for name, value in vars(labels).items() if name != "split_by"})
+
+
+def _opened(source: Path, labels: Labels) -> dict[str, Any]:
+    """How data are opened, as far as it was said, and the format that was recognised."""
+    said = {name: value for name, value in vars(labels).items() if value != getattr(Labels(), name)}
+    return {**plain(said), "format": labels.format or recognise(source, labels.task)}
+
+
+def _as_before(labels: Labels, opened: Mapping[str, Any], source: Path, task: Task) -> Labels:
+    """What was not said now, as it was said for training, if the folder has the same format."""
+    format = labels.format or recognise(source, task)
+    found: dict[str, Any] = {"task": task}
+    if opened.get("format") == format:
+        found |= {name: tuple(value) if isinstance(value, list) else value for name, value in opened.items()}
+    said = {name: value for name, value in vars(labels).items() if value != getattr(Labels(), name)}
+    return Labels(**(found | said))
+
+
+def _held_out(data: LabelledData, split: str | None, labels: Labels, names: str | None, seed: int) -> LabelledData:
+    """What a model is judged by: data it has not learned from.
+
+    Args:
+        data: as it was opened.
+        split: that was asked for.
+        labels: how it was opened.
+        names: digest of the names that the model's training had.
+        seed: of the run.
+    """
+    from skysense.tasks.identity import names_digest
+
+    divided = any(item.split is not None for item in data.items)
+    if not divided and names_digest(data, splits=False) == names:
+        data, divided = assign_splits(data, by=labels.split_by, seed=seed), True
+    if split == "all" or (split is None and not divided):
+        return data
+    if split in (None, "train", "val", "test"):
+        return data.select(split or "test")  # type: ignore[arg-type]
+    raise InputError(f"split {split!r} is none of train, val, test, all")
 
 
 def _model(options: Namespace, config: AdaptConfig) -> SkySense:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from skysense.data.labelled.dataset import Item, LabelledData
-from skysense.data.labelled.example import Example
+from skysense.data.labelled.example import Example, Task
 from skysense.errors import ConfigError, InputError
 from skysense.model.assembly import SkySense
 from skysense.model.config import preset
@@ -82,10 +82,19 @@ def test_the_file_answers_as_the_run_did(tmp_path: Path) -> None:
     assert (tmp_path / "again" / "report.html").read_text().startswith("<!DOCTYPE html>")
 
 
-@pytest.mark.parametrize("way", ["linear", "full"])
-def test_a_run_that_was_cut_off_ends_as_if_it_was_not(way: str, tmp_path: Path) -> None:
-    config = replace(FAST, way=way, epochs=4)  # type: ignore[arg-type]
-    whole = adapt(config, tiny(), scene_data(), tmp_path / "whole")
+@pytest.mark.parametrize(
+    ("way", "change"),
+    [
+        ("linear", {}),
+        ("full", {"drop_path": 0.3}),
+        ("full", {"average": 0.9, "workers": 1}),
+        ("linear", {"average": 0.9}),
+        ("lora", {"average": 0.9}),
+    ],
+)
+def test_a_run_that_was_cut_off_ends_as_if_it_was_not(way: str, change: dict[str, object], tmp_path: Path) -> None:
+    config = replace(FAST, way=way, epochs=4, **change)  # type: ignore[arg-type]
+    whole = adapt(replace(config, workers=0), tiny(), scene_data(), tmp_path / "whole")
 
     class Killed(Exception):
         pass
@@ -100,8 +109,115 @@ def test_a_run_that_was_cut_off_ends_as_if_it_was_not(way: str, tmp_path: Path) 
     resumed = adapt(config, tiny(), scene_data(), tmp_path / "cut")
     assert resumed.resumed == 2 and resumed.epochs == 4
     one, two = load_adapted(whole.model), load_adapted(resumed.model)
-    for (name, wanted), found in zip(one.head.state_dict().items(), two.head.state_dict().values(), strict=True):
-        torch.testing.assert_close(found, wanted, rtol=0, atol=0, msg=name)
+    for part, other in ((one.head, two.head), (one.encoder, two.encoder)):
+        for (name, wanted), found in zip(part.state_dict().items(), other.state_dict().values(), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=0, atol=0, msg=name)
+
+
+def test_a_finished_run_stays_as_it_is(tmp_path: Path) -> None:
+    config = replace(FAST, way="full", epochs=2, average=0.9)
+    data = labelled("classification", [example("classification", index) for index in range(4)], splits=["train"])
+    wanted = load_adapted(adapt(config, tiny(), data, tmp_path).model).encoder.state_dict()
+    for epochs in (2, 1):
+        again = adapt(replace(config, epochs=epochs), tiny(), data, tmp_path)
+        assert again.epochs == again.resumed == 2
+        found = load_adapted(again.model).encoder.state_dict()
+        assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+
+
+def test_a_run_that_stopped_early_makes_no_further_epoch(tmp_path: Path) -> None:
+    config = replace(FAST, way="linear", epochs=30, learning_rate=1e-9, patience=2)
+    first = adapt(config, tiny(), scene_data(4), tmp_path)
+    again = adapt(config, tiny(), scene_data(4), tmp_path)
+    assert first.epochs < 10 and again.epochs == again.resumed == first.epochs
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    config = replace(FAST, way="linear", epochs=1)
+    adapt(config, tiny(), scene_data(4), tmp_path)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:2000])
+    with pytest.raises(InputError, match=r"last.ckpt: is damaged"):
+        adapt(replace(config, epochs=2), tiny(), scene_data(4), tmp_path)
+
+
+def test_a_folder_may_be_renamed(tmp_path: Path) -> None:
+    config = replace(FAST, way="linear", epochs=3, learning_rate=1e-2)
+    adapt(config, tiny(), scene_data(), tmp_path / "one")
+    (tmp_path / "one").rename(tmp_path / "two")
+    best = (tmp_path / "two" / "checkpoints" / "best.ckpt").read_bytes()
+    outcome = adapt(replace(config, epochs=4), tiny(), scene_data(), tmp_path / "two")
+    assert outcome.resumed == 3 and score(outcome) == 1.0
+    assert (tmp_path / "two" / "checkpoints" / "best.ckpt").read_bytes() == best  # it was perfect before
+
+
+def test_a_score_that_is_not_defined_keeps_the_last_epoch(tmp_path: Path) -> None:
+    data = mask_data(2)
+
+    def unlabelled(item: Item) -> Example:
+        one = data.read_item(item)
+        return replace(one, target=np.full_like(one.target, 255)) if item.split == "val" else one
+
+    config = replace(FAST, way="linear", decoder="linear", epochs=2)
+    adapt(config, tiny(), replace(data, read_item=unlabelled), tmp_path)
+    assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+    assert not (tmp_path / "checkpoints" / "best.ckpt").exists()
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="smaller learning_rate"):
+        adapt(replace(FAST, learning_rate=1e20, warmup=0.0, epochs=6), tiny(), scene_data(8), tmp_path)
+
+
+def test_mixed_precision_learns(tmp_path: Path) -> None:
+    config = replace(FAST, precision="bf16-mixed", epochs=8)
+    assert score(adapt(config, tiny(), scene_data(), tmp_path)) == 1.0
+
+
+def test_the_sensors_of_any_example_are_used(tmp_path: Path) -> None:
+    data = labelled("classification", [both_example(index) for index in range(4)])
+
+    def read(item: Item) -> Example:
+        one = data.read_item(item)
+        return replace(one, sample=one.sample.only(["s2"])) if item.name.endswith("place0") else one
+
+    outcome = adapt(replace(FAST, epochs=1), tiny(), replace(data, read_item=read), tmp_path)
+    assert load_adapted(outcome.model).encoder.modalities == ("hr", "s2")
+    assert "2 of 8 examples have no hr" in outcome.notes
+
+
+EVERY: list[tuple[Task, str]] = [
+    (task, way)
+    for task in ("segmentation", "detection", "oriented-detection", "change", "semantic-change")
+    for way in ("head", "lora")
+]
+
+
+@pytest.mark.parametrize(("task", "way"), EVERY)
+def test_every_task_runs_in_every_way(task: Task, way: str, tmp_path: Path) -> None:
+    data = labelled(task, [example(task, index) for index in range(2)])
+    config = replace(FAST, way=way, epochs=1, batch_size=2, decoder_width=16)  # type: ignore[arg-type]
+    outcome = adapt(config, tiny(), data, tmp_path)
+    assert outcome.epochs == 1 and 0 <= score(outcome) <= 1
+
+
+def test_only_what_is_used_is_kept(tmp_path: Path) -> None:
+    adapted = load_adapted(adapt(replace(FAST, epochs=1), tiny(), scene_data(4), tmp_path).model)
+    assert adapted.encoder.model.pieces == ("hr",)
+    assert all(name.startswith("model.hr.") for name, _ in adapted.encoder.named_parameters())
+
+
+def test_classes_are_told_by_name(tmp_path: Path) -> None:
+    outcome = adapt(replace(FAST, way="linear", epochs=10), tiny(), scene_data(), tmp_path / "run")
+    data = scene_data().select("val")
+
+    def exchanged(item: Item) -> Example:
+        one = data.read_item(item)
+        return replace(one, target=1 - one.target)  # type: ignore[operator]
+
+    other = replace(data, classes=("thing", "ground"), read_item=exchanged)
+    again = evaluate(load_adapted(outcome.model), other, tmp_path / "again")
+    assert again.results.metrics["OA"].value == 1.0 and again.results.classes == ("ground", "thing")
 
 
 def test_frozen_features_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,8 +233,8 @@ def test_frozen_features_are_computed_once(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Pyramid, "forward", counted)
     config = replace(FAST, way="linear", epochs=5)
     adapt(config, tiny(), scene_data(8), tmp_path)
-    # 8 images each for training and validation in batches of 4, and those for the report afterwards
-    assert len(calls) == 2 + 2 + 2 + shown_again()
+    # 8 images in batches of 4, once for training and validation, which are alike; and those for the report afterwards
+    assert len(calls) == 2 + 2 + shown_again()
     calls.clear()
     adapt(replace(config, epochs=6), tiny(), scene_data(8), tmp_path)
     assert len(calls) == 2 + shown_again()
@@ -129,14 +245,48 @@ def shown_again() -> int:
     return 8
 
 
-def test_another_encoder_makes_features_anew(tmp_path: Path) -> None:
+def test_a_label_that_was_mended_is_learned(tmp_path: Path) -> None:
+    config = replace(FAST, way="linear", epochs=8, learning_rate=1e-2)
+    data = scene_data(8)
+
+    def wrong(item: Item) -> Example:
+        one = data.read_item(item)
+        return replace(one, target=1 - one.target)  # type: ignore[operator]
+
+    assert score(adapt(config, tiny(), replace(data, read_item=wrong), tmp_path)) == 1.0
+    (tmp_path / "checkpoints" / "last.ckpt").unlink()
+    (tmp_path / "checkpoints" / "best.ckpt").unlink()
+    mended = adapt(config, tiny(), data, tmp_path)
+    assert score(mended) == 1.0
+    again = evaluate(load_adapted(mended.model), data.select("val"), tmp_path / "again")
+    assert again.results.metrics["OA"].value == 1.0
+
+
+def test_features_that_nobody_vouches_for_are_removed(tmp_path: Path) -> None:
+    config = replace(FAST, way="linear", epochs=1)
+    adapt(config, tiny(), scene_data(4), tmp_path)
+    (tmp_path / "features" / "features.json").unlink()
+    stale = tmp_path / "features" / "stale.safetensors"
+    stale.touch()
+    adapt(replace(config, epochs=2), tiny(), scene_data(4), tmp_path)
+    assert not stale.exists()
+
+
+def test_a_run_of_another_model_is_refused(tmp_path: Path) -> None:
     config = replace(FAST, way="linear", epochs=1)
     adapt(config, tiny(0), scene_data(4), tmp_path)
-    files = sorted((tmp_path / "features").rglob("*.safetensors"))
-    before = [file.read_bytes() for file in files]
-    adapt(config, tiny(1), scene_data(4), tmp_path)
-    assert sorted((tmp_path / "features").rglob("*.safetensors")) == files
-    assert all(file.read_bytes() != old for file, old in zip(files, before, strict=True))
+    with pytest.raises(InputError, match="began with another model"):
+        adapt(config, tiny(1), scene_data(4), tmp_path)
+    with pytest.raises(InputError, match="learned from other examples"):
+        adapt(config, tiny(0), scene_data(6), tmp_path)
+    with pytest.raises(InputError, match=r"opened.tile was None, is 64"):
+        adapt(config, tiny(0), scene_data(4), tmp_path, opened={"tile": 64})
+
+
+def test_settings_that_never_ran_do_not_hold_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        adapt(replace(FAST, way="linear", decoder="bit"), tiny(), scene_data(4), tmp_path)
+    assert adapt(replace(FAST, way="linear", epochs=1), tiny(), scene_data(4), tmp_path).epochs == 1
 
 
 def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
@@ -187,17 +337,22 @@ def test_the_average_of_the_weights_is_what_is_kept(tmp_path: Path) -> None:
     config = replace(FAST, way="full", epochs=2, average=0.999, learning_rate=1e-2)
     model = tiny()
     begun = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    outcome = adapt(config, model, scene_data(), tmp_path)
+    outcome = adapt(config, model, scene_data(), tmp_path / "average")
     kept = load_adapted(outcome.model).encoder.model.state_dict()
     moved = max(float((kept[name] - tensor).abs().max()) for name, tensor in begun.items() if name in kept)
-    assert 0 < moved < 1e-3  # four steps of a thousandth of what was learned
+    assert moved > 0
+    plain = adapt(replace(config, average=0.0), tiny(), scene_data(), tmp_path / "plain")
+    other = load_adapted(plain.model).encoder.model.state_dict()
+    further = max(float((other[name] - tensor).abs().max()) for name, tensor in begun.items() if name in other)
+    assert moved < 0.8 * further  # the average lags behind
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"decoder": "bit"}, "does not answer classification"),
-        ({"modalities": ("s1",)}, "s1 cannot be used"),
+        ({"modalities": ("s1",)}, "has hr, and none of s1"),
+        ({"modalities": ("hr", "s3")}, "s3 cannot be used: the model reads"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(change: dict[str, object], words: str, tmp_path: Path) -> None:
@@ -205,7 +360,17 @@ def test_settings_that_cannot_be_are_refused(change: dict[str, object], words: s
         adapt(replace(FAST, **change), tiny(), scene_data(4), tmp_path)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("change", [{"epochs": 0}, {"layer_decay": 0.0}, {"window_cells": 6}, {"learning_rate": -1.0}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": 0},
+        {"layer_decay": 0.0},
+        {"window_cells": 6},
+        {"learning_rate": -1.0},
+        {"workers": -1},
+        {"decoder_width": 0},
+    ],
+)
 def test_numbers_that_cannot_be_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         replace(FAST, **change)  # type: ignore[arg-type]
@@ -224,6 +389,12 @@ def test_anchors_suit_the_smaller_boxes(tmp_path: Path) -> None:
     assert load_adapted(outcome.model).config.anchor_scale == 8  # as published
 
 
+@pytest.mark.parametrize("device", ["foo", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(device: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="device"):
+        adapt(FAST, tiny(), scene_data(4), tmp_path, device=device)
+
+
 def test_files_that_are_no_adapted_models_are_refused(tmp_path: Path) -> None:
     from skysense.model.weights import save_model
 
@@ -240,5 +411,5 @@ def test_files_that_are_no_adapted_models_are_refused(tmp_path: Path) -> None:
 def test_other_classes_cannot_be_judged(tmp_path: Path) -> None:
     outcome = adapt(replace(FAST, way="linear", epochs=1), tiny(), scene_data(4), tmp_path)
     other = replace(scene_data(4), classes=("water", "land"))
-    with pytest.raises(InputError, match="the model answers classification of ground, thing"):
+    with pytest.raises(InputError, match="has water, land, which are none of ground, thing"):
         evaluate(load_adapted(outcome.model), other, tmp_path / "other")

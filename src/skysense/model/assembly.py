@@ -120,6 +120,22 @@ class SkySense(nn.Module):
         self.entry_s2 = Entry(sensor_of("s2", config.s2.in_channels))
         self.entry_s1 = Entry(sensor_of("s1", config.s1.in_channels))
 
+    def part(self, pieces: Collection[Piece]) -> SkySense:
+        """A model of some of the pieces, which are shared with this one; without fusion there is no geo-context.
+
+        Raises:
+            InputError: one that this model lacks.
+        """
+        self._need(*pieces)
+        geo = self.geo if "fusion" in pieces else None
+        with torch.device("meta"):
+            smaller = SkySense(self.config, (), pieces)
+        for piece in smaller.pieces:
+            setattr(smaller, piece, getattr(self, piece))
+        smaller.geo, smaller.card = geo, self.card
+        smaller.entry_hr, smaller.entry_s2, smaller.entry_s1 = self.entry_hr, self.entry_s2, self.entry_s1
+        return smaller.train(self.training)
+
     def sensor_of(self, modality: Modality) -> Sensor:
         """What the encoder of a modality reads."""
         entry = getattr(self, f"entry_{modality}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from skysense.model.assembly import PIECES, SkySense
 from skysense.model.config import ModelConfig
 from skysense.model.weights import load_state
 from skysense.sensors import Modality
-from skysense.tasks.augment import AugmentConfig
 from skysense.tasks.batches import Reading
 from skysense.tasks.config import AdaptConfig
 from skysense.tasks.heads import Head, build_head, levels_needed
@@ -90,7 +89,7 @@ class Adapted:
             "task": self.task,
             "classes": list(self.classes),
             "per_cell": self.per_cell,
-            "config": plain_config(self.config),
+            "config": self.config.to_dict(),
             "card": self.card,
         }
         header = {"format": FORMAT, "version": str(VERSION), "about": json.dumps(about, ensure_ascii=False)}
@@ -136,7 +135,7 @@ def load_adapted(path: str | Path, device: torch.device | str = "cpu") -> Adapte
     about = _about(path)
     try:
         task: Task = about["task"]
-        config = config_from(about["config"])
+        config = AdaptConfig.from_dict(about["config"])
         model_config = ModelConfig.from_dict(about["model"])
         pieces = [piece for piece in PIECES if piece in about["pieces"]]
         config = replace(config, modalities=tuple(about["modalities"]))
@@ -155,24 +154,6 @@ def load_adapted(path: str | Path, device: torch.device | str = "cpu") -> Adapte
         load_state(module, part, file=path)
         module.eval().to(device)
     return adapted
-
-
-def plain_config(config: AdaptConfig) -> dict[str, Any]:
-    """A configuration as plain values for JSON."""
-    content = {**vars(config), "augment": vars(config.augment)}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in content.items()}
-
-
-def config_from(content: Mapping[str, Any]) -> AdaptConfig:
-    """The inverse of `plain_config`.
-
-    Raises:
-        ConfigError, TypeError: unknown or contradicting settings.
-    """
-    values = dict(content)
-    if values.get("modalities") is not None:
-        values["modalities"] = tuple(values["modalities"])
-    return AdaptConfig(**(values | {"augment": AugmentConfig(**values["augment"])}))
 
 
 def _about(path: Path) -> dict[str, Any]:

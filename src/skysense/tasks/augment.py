@@ -16,6 +16,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from skysense.data.labelled.example import UNLABELLED, Boxes, Change, Example, OrientedBoxes, Target
+from skysense.errors import ConfigError
 from skysense.geo import CELL_HR_PX, WINDOW_CELLS
 from skysense.observation import Sample, Series
 from skysense.sensors import Unit
@@ -40,6 +41,12 @@ class AugmentConfig:
     flips: bool = True
     scale: float = 1.0
     brightness: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.scale < 1 or not 0 <= self.brightness < 1:
+            raise ConfigError(
+                f"augment: scale is at least 1 and brightness within 0 .. 1; got {self.scale:g}, {self.brightness:g}"
+            )
 
 
 def augmented(example: Example, config: AugmentConfig, rng: Generator, *, most_cells: int) -> Example:

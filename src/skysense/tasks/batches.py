@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from skysense.data.labelled.dataset import Item, LabelledData
 from skysense.data.labelled.example import Boxes, Change, Example, OrientedBoxes
+from skysense.errors import InputError
 from skysense.geo import RegionTable
 from skysense.observation import Batch, Sample, collate
 from skysense.probes.prepare import prepare
@@ -91,19 +93,27 @@ class Reading:
     clear_only: bool = False
 
     def ready(self, example: Example) -> Example:
-        """The same example as the model reads it.
+        """The same example as the model reads it; the label grid of a class of the whole follows the sensors.
 
         Raises:
             InputError: none of the sensors is there, or one lacks a band.
         """
         after = None if example.after is None else self._sample(example.after)
-        return replace(example, sample=self._sample(example.sample), after=after)
+        ready = replace(example, sample=self._sample(example.sample), after=after)
+        target = example.target
+        if isinstance(target, int) or (isinstance(target, np.ndarray) and target.ndim == 1):
+            per_cell: Literal[1, 32] = 32 if "hr" in self.sensors else 1
+            rows, cols = (-(-side * per_cell // example.per_cell) for side in example.size)
+            ready = replace(ready, per_cell=per_cell, size=(rows, cols))
+        return ready
 
     def prepared(self, data: LabelledData) -> LabelledData:
         """A data set that reads its examples ready."""
         return replace(data, read_item=_Ready(self, data.read_item))
 
     def _sample(self, sample: Sample) -> Sample:
+        if not set(sample.series) & set(self.sensors):
+            raise InputError(f"{sample.name} has {', '.join(sample.series)}, and none of {', '.join(self.sensors)}")
         chosen = sample.only(tuple(self.sensors)).read_as(self.sensors)
         ready = prepare(chosen, self.frames, clear_only=self.clear_only)
         return replace(ready, region=self.regions.slot(sample.lon, sample.lat))

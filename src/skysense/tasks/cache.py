@@ -1,6 +1,7 @@
 """Frozen features, computed once: one file per window of an image, with its labels, in the folder of the run.
 
-A run that was cut off finds those that are finished. What another encoder made, or windows of another size, is removed.
+A file is named after what is in it: the pixels, the labels, the window. A run that was cut off finds those that are
+finished, and an image or a label that was mended is encoded again. What another encoder made is removed.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from torch import Tensor
 
 from skysense.data.labelled.dataset import LabelledData
 from skysense.data.labelled.example import Example, Target, Task
+from skysense.data.labelled.survey import fingerprint
 from skysense.errors import InputError
 from skysense.files import atomic_path, make_folder, read_json, write_json
 from skysense.model.modes import evaluating
-from skysense.tasks.batches import Labels, batch_of
+from skysense.tasks.batches import Labels, batch_of, labels_of
 from skysense.tasks.detection.boxes import Truth
 from skysense.tasks.pieces import Piece, grouped, pieces_of
 from skysense.tasks.pyramid import Maps, Pyramid
@@ -106,10 +108,10 @@ class FeatureFolder:
     Args:
         folder: of one run.
         encoder: frozen, in evaluation mode.
-        task: what the images are judged for.
+        task: what the images are judged for; of classes only pooled features are kept.
         window_cells: side of the windows, cells.
         batch_size: windows at once.
-        about: whatever else the features depend on, plain values for JSON.
+        about: what the features depend on beside the images, plain values for JSON.
 
     Raises:
         OutputError: it cannot be written.
@@ -120,12 +122,12 @@ class FeatureFolder:
     ) -> None:
         self.folder, self.encoder, self.task = folder, encoder, task
         self.window_cells, self.batch_size = window_cells, batch_size
-        wanted = {**about, "encoder": _fingerprint(encoder), "window_cells": window_cells, "task": task}
         known = folder / _ABOUT
-        if known.exists() and read_json(known) != wanted:
+        if folder.exists() and (not known.exists() or read_json(known) != about):
+            known.unlink(missing_ok=True)  # first: what is left of a folder without it is removed the next time
             shutil.rmtree(folder)
         make_folder(folder)
-        write_json(known, wanted)
+        write_json(known, about)
 
     def fill(
         self, split: str, data: LabelledData, progress: Progress | None = None
@@ -133,7 +135,7 @@ class FeatureFolder:
         """Compute what is not there yet.
 
         Args:
-            split: name of a folder within.
+            split: for the words of progress.
             data: the images, ready for the encoder.
             progress: called with the number of images done, of all, and words.
 
@@ -143,33 +145,36 @@ class FeatureFolder:
         made: list[FrozenPiece] = []
         known: list[Judged] = []
         for start in range(0, len(data), _AT_ONCE):
-            missing: list[tuple[Piece, Example]] = []
+            missing: list[tuple[Path, Example]] = []
             for image in range(start, min(start + _AT_ONCE, len(data))):
                 example = data.read(image)
                 known.append(judged(example, data.items[image].group))
+                name = _digest(example)
                 for piece in pieces_of(image, example, self.task, self.window_cells):
-                    part, file = piece.of(example), self._file(split, piece)
+                    part = piece.of(example)
+                    file = self.folder / f"{name}_{piece.window.row}_{piece.window.col}.safetensors"
                     made.append(FrozenPiece(piece, part.size, file))
                     if not file.exists():
-                        missing.append((piece, part))
+                        missing.append((file, part))
             for group in grouped(missing, self.batch_size, lambda pair: pair[1].grid):
-                self._encode(split, group)
+                self._encode(group)
             if progress is not None:
                 progress(len(known), len(data), f"features of {split}")
         return made, known
 
-    def _file(self, split: str, piece: Piece) -> Path:
-        return self.folder / split / f"{piece.image:06d}_{piece.window.row}_{piece.window.col}.safetensors"
-
-    def _encode(self, split: str, group: Sequence[tuple[Piece, Example]]) -> None:
+    def _encode(self, group: Sequence[tuple[Path, Example]]) -> None:
         batch = batch_of([example for _, example in group])
         with evaluating(self.encoder), torch.inference_mode():
             maps = self.encoder(batch.batch.to(next(self.encoder.parameters()).device))
-        for row, (piece, example) in enumerate(group):
-            tensors = {f"level.{index}": level[row] for index, level in enumerate(maps.levels)}
-            tensors |= {"occupied": maps.occupied_Bhw[row]} | _label_tensors(batch_of([example]).labels)
+        if self.task in ("classification", "multilabel"):
+            pooled_BD11 = maps.pooled()[..., None, None]
+            maps = Maps([pooled_BD11], pooled_BD11.new_ones(len(pooled_BD11), 1, 1, dtype=torch.bool))
+        for row, (file, example) in enumerate(group):
+            dates = slice(row, None, len(group))  # of pairs all earlier dates come before all later ones
+            tensors = {f"level.{index}": level[dates] for index, level in enumerate(maps.levels)}
+            tensors |= {"occupied": maps.occupied_Bhw[dates]} | _label_tensors(labels_of([example]))
             stored = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-            with atomic_path(self._file(split, piece)) as temporary:
+            with atomic_path(file) as temporary:
                 try:
                     save_file(stored, temporary)
                 except SafetensorError as error:  # it wraps what the system says, e.g. a full disk
@@ -184,10 +189,15 @@ def load_frozen(pieces: Sequence[FrozenPiece]) -> Frozen:
     """
     files = [_load(one.file) for one in pieces]
     count = sum(name.startswith("level.") for name in files[0])
-    levels = [torch.stack([file[f"level.{index}"] for file in files]) for index in range(count)]
-    maps = Maps(levels, torch.stack([file["occupied"] for file in files]))
+    levels = [_by_date([file[f"level.{index}"] for file in files]) for index in range(count)]
+    maps = Maps(levels, _by_date([file["occupied"] for file in files]))
     window = pieces[0].piece.window
     return Frozen(maps, _labels(files), (window.height, window.width), [one.size for one in pieces])
+
+
+def _by_date(rows: Sequence[Tensor]) -> Tensor:
+    """Maps of pieces, each of one date or of two: all of the earlier date first."""
+    return torch.stack(list(rows), dim=1).flatten(0, 1)
 
 
 def _load(file: Path) -> dict[str, Tensor]:
@@ -216,10 +226,11 @@ def _labels(files: Sequence[dict[str, Tensor]]) -> Labels:
     return Labels(**stacked)
 
 
-def _fingerprint(encoder: Pyramid) -> str:
-    """A hash of all weights and of what is returned."""
-    found = hashlib.sha256(repr((encoder.modalities, encoder.channels, encoder.strides)).encode())
-    for name, tensor in encoder.state_dict().items():
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+def _digest(example: Example) -> str:
+    """A name for the pixels and labels of an example."""
+    found = hashlib.blake2b(fingerprint(example), digest_size=16)
+    for name, tensor in sorted(_label_tensors(labels_of([example])).items()):
+        found.update(f"{name} {tuple(tensor.shape)}".encode())
+        found.update(tensor.contiguous().numpy().tobytes())
+    found.update(repr((example.size, example.sample.region)).encode())
     return found.hexdigest()

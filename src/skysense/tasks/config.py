@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from skysense.data.labelled.example import Task
 from skysense.errors import ConfigError
@@ -51,7 +52,7 @@ class AdaptConfig:
         warmup: share of the run in which the rate rises.
         weight_decay: of everything but vectors.
         layer_decay: factor of the rate per layer towards the input; only ``full``.
-        drop_path: greatest rate in the encoder while it learns.
+        drop_path: greatest rate in the encoder, where it learns or is added to.
         average: decay per step of the average of the weights that is judged and kept; 0 for none.
         precision: ``bf16-mixed`` on hardware that has it.
         patience: stop after so many epochs without a better validation score; None for never.
@@ -92,17 +93,41 @@ class AdaptConfig:
                 raise ConfigError(message)
 
         need(self.epochs >= 1 and self.batch_size >= 1, "epochs and batch_size must be at least 1")
+        need(self.workers >= 0, f"workers must be 0 or more; got {self.workers}")
+        need(self.frames_s2 >= 1 and self.frames_s1 >= 1, "frames_s2 and frames_s1 must be at least 1")
         need(0 < self.layer_decay <= 1, f"layer_decay must lie within 0 .. 1; got {self.layer_decay:g}")
         need(0 <= self.drop_path < 1, f"drop_path must lie within 0 .. 1; got {self.drop_path:g}")
         need(0 <= self.warmup < 1, f"warmup must be a share of the run, 0 .. 1; got {self.warmup:g}")
         need(0 <= self.average < 1, f"average must lie within 0 .. 1; got {self.average:g}")
-        need(self.learning_rate is None or self.learning_rate > 0, "learning_rate must be positive")
+        need(self.weight_decay >= 0, f"weight_decay must not be negative; got {self.weight_decay:g}")
+        need(self.patience is None or self.patience >= 1, f"patience must be at least 1; got {self.patience}")
+        for name in ("learning_rate", "decoder_width", "anchor_scale"):
+            value = getattr(self, name)
+            need(value is None or value > 0, f"{name} must be positive; got {value}")
         sides = (self.window_cells, *([] if self.augment.crop_cells is None else [self.augment.crop_cells]))
         for side in sides:
             need(
                 side >= WINDOW_CELLS and side % WINDOW_CELLS == 0,
                 f"crop_cells and window_cells must be multiples of {WINDOW_CELLS} cells; got {side}",
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        content = {**vars(self), "augment": dict(vars(self.augment))}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in content.items()}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> AdaptConfig:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ConfigError: settings that contradict each other.
+            TypeError: unknown ones.
+        """
+        values = dict(content) | {"augment": AugmentConfig(**content["augment"])}
+        if values.get("modalities") is not None:
+            values["modalities"] = tuple(values["modalities"])
+        return cls(**values)
 
     @property
     def rate(self) -> float:

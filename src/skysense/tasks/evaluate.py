@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from skysense.data.labelled.dataset import Item, LabelledData
 from skysense.data.labelled.example import Example
+from skysense.data.labelled.renumber import renumbered
 from skysense.errors import InputError
 from skysense.files import make_folder, write_json
 from skysense.tasks.adapted import Adapted
+from skysense.tasks.heads import ClassHead
 from skysense.tasks.metrics import accumulator
 from skysense.tasks.metrics.results import Results
 from skysense.tasks.page import write_page
@@ -65,20 +67,17 @@ def evaluate(
         InputError: labels of another kind or with other classes, or no example that can be read.
         OutputError: the files cannot be written.
     """
-    if (data.task, data.classes) != (adapted.task, adapted.classes):
-        raise InputError(
-            f"{data.title} asks for {data.task} of {', '.join(data.classes)}; "
-            f"the model answers {adapted.task} of {', '.join(adapted.classes)}",
-            fix="Give the data the classes of the model, in its order",
-        )
-    out, predictor, data = make_folder(out), adapted.predictor(flips=flips), adapted.reading.prepared(data)
+    if data.task != adapted.task:
+        raise InputError(f"{data.title} asks for {data.task}; the model answers {adapted.task}")
+    out, predictor = make_folder(out), adapted.predictor(flips=flips)
+    data = adapted.reading.prepared(renumbered(data, adapted.classes))
     seen, skipped = accumulator(adapted.task, adapted.classes), {}
     for start in range(0, len(data), adapted.config.batch_size):
         items = data.items[start : start + adapted.config.batch_size]
         examples: list[tuple[Item, Example]] = []
         for item in items:
             try:
-                examples.append((item, data.read_item(item)))
+                examples.append((item, _checked(data.read_item(item), adapted)))
             except InputError as error:
                 skipped[item.name] = str(error)
         found = predictor([example for _, example in examples])
@@ -98,3 +97,13 @@ def evaluate(
         pictures[name] = example, predictor([example])[0]
     write_page(out / PAGE, adapted, data, results, pictures, history=history, skipped=skipped)
     return Evaluation(results, out / PAGE, skipped)
+
+
+def _checked(example: Example, adapted: Adapted) -> Example:
+    """An example whose labels are as fine as those that the model has learned from."""
+    if example.per_cell != adapted.per_cell and not isinstance(adapted.head, ClassHead):
+        raise InputError(
+            f"{example.name}: its labels have {example.per_cell} pixels on the side of a cell of 10 m; the model has "
+            f"learned from {adapted.per_cell}"
+        )
+    return example

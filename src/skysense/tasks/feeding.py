@@ -110,7 +110,7 @@ class Chunk:
     Attributes:
         judged: what the answers are held against.
         examples: the images, or nothing where features are frozen.
-        frozen: windows of these images; `Piece.image` counts those of the chunk.
+        frozen: windows of these images; `Piece.image` counts on from the chunk before.
     """
 
     judged: list[Judged]

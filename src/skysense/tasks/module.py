@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning.pytorch as pl
@@ -10,11 +11,13 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from skysense.data.labelled.example import Task
+from skysense.errors import ConfigError
 from skysense.tasks.batches import LabelledBatch
 from skysense.tasks.cache import Frozen
 from skysense.tasks.config import AdaptConfig
 from skysense.tasks.feeding import Chunk
 from skysense.tasks.heads import Head
+from skysense.tasks.keeping import SCORE
 from skysense.tasks.layers import parameter_groups, set_drop_path
 from skysense.tasks.lora import add_lora
 from skysense.tasks.metrics import accumulator
@@ -22,9 +25,6 @@ from skysense.tasks.metrics.accumulate import Accumulator
 from skysense.tasks.predict import Predictor
 from skysense.tasks.pyramid import Pyramid
 from skysense.train.schedules import warmup_poly
-
-SCORE = "score"
-"""What validation is called: the metric that is published for the task."""
 
 
 class TaskModule(pl.LightningModule):
@@ -46,12 +46,11 @@ class TaskModule(pl.LightningModule):
         self.strict_loading = False  # what is frozen is not in the checkpoints
         self._losses: list[Tensor] = []
         self._seen: Accumulator[Any] = accumulator(task, classes)
-        if config.way == "full":
+        encoder.requires_grad_(not config.frozen)
+        if not config.frozen:
             set_drop_path(encoder.model, config.drop_path)
-        elif config.way == "lora":
+        if config.way == "lora":
             add_lora(encoder.model)
-        else:
-            encoder.requires_grad_(False)
 
     def train(self, mode: bool = True) -> TaskModule:
         """As always, but a frozen encoder stays in evaluation mode."""
@@ -97,18 +96,41 @@ class TaskModule(pl.LightningModule):
         if not len(self._seen):
             return
         results = self._seen.results(resamples=1)
-        score = results.metrics[results.headline].value
-        self.log(SCORE, 0.0 if score != score else score)
+        self.log(SCORE, results.metrics[results.headline].value)  # NaN where there is nothing to judge by
         self._seen = accumulator(self.task, self.classes)
 
+    def on_train_epoch_start(self) -> None:
+        """Seed what the epoch draws (dropout, drop-path): a run that goes on draws the same."""
+        torch.manual_seed(self.config.seed * 1_000_003 + self.current_epoch)
+
+    def on_validation_epoch_start(self) -> None:
+        """Judge nothing by weights that are no numbers; errors as `on_train_epoch_end`."""
+        self._mean_loss()
+
     def on_train_epoch_end(self) -> None:
-        """Remember the epoch, for the curves of the report."""
-        loss = float(torch.stack(self._losses).mean())
+        """Remember the epoch, for the curves of the report.
+
+        Raises:
+            ConfigError: the loss is no longer a number.
+        """
+        loss = self._mean_loss()
         self._losses.clear()
         row = {"step": float(self.current_epoch + 1), "loss": loss}
-        if SCORE in self.trainer.callback_metrics:
-            row[SCORE] = float(self.trainer.callback_metrics[SCORE])
+        score = float(self.trainer.callback_metrics.get(SCORE, math.nan))
+        if math.isfinite(score):
+            row[SCORE] = score
         self.history.append(row)
+
+    def _mean_loss(self) -> float:
+        """Mean loss of the epoch so far."""
+        loss = float(torch.stack(self._losses).mean())
+        learning = (one for one in self.parameters() if one.requires_grad)
+        if not (math.isfinite(loss) and all(bool(torch.isfinite(one).all()) for one in learning)):
+            raise ConfigError(
+                f"loss or weights are no longer numbers in epoch {self.current_epoch + 1} (loss {loss:g}): choose a "
+                f"smaller learning_rate than {self.config.rate:g}"
+            )
+        return loss
 
     def configure_optimizers(self) -> Any:
         """AdamW by layers; the rate rises linearly and falls linearly (specification 5.2: poly of power 1)."""
@@ -121,7 +143,8 @@ class TaskModule(pl.LightningModule):
             decay=config.weight_decay,
             layer_decay=config.layer_decay if config.way == "full" else 1.0,
         )
-        optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True)
+        # in mixed precision the trainer clips gradients, which it does not let a fused optimiser do
+        optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=config.precision == "32-true")
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: warmup_poly(1.0, step / steps, config.warmup)

@@ -32,6 +32,7 @@ _FEW = 20
 """As many of the likeliest are drawn, or twice as many as there are true boxes: more would hide the image."""
 _SIDE = 256
 """Boxes are drawn on pictures of at least so many pixels."""
+_KEPT = " The weights with the best validation score were kept."
 _COLUMNS = {
     "segmentation": ("image", "truth", "answer"),
     "detection": ("truth", "found"),
@@ -99,7 +100,12 @@ def write_page(
         report.figure(
             curves(history, panels, exact=("score",)),
             alt="Loss and validation score by epoch",
-            caption="By epoch. The weights with the best validation score were kept.",
+            caption="By epoch."
+            + (
+                " The weights with the best validation score were kept."
+                if any("score" in row for row in history)
+                else ""
+            ),
         )
     _skipped(report, skipped or {})
     report.write(path)

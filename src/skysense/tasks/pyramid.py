@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skysense.errors import ConfigError
-from skysense.model.assembly import FrameFeatures, SkySense, cell_grid
+from skysense.model.assembly import FrameFeatures, Piece, SkySense, cell_grid
 from skysense.model.config import STAGES
 from skysense.model.vit import ViT
 from skysense.observation import Batch
@@ -61,7 +61,7 @@ class Pyramid(nn.Module):
     """A model as the encoder of a task.
 
     Args:
-        model: its encoders are told which levels to return.
+        model: the pieces that are needed are shared with it; its encoders are told which levels to return.
         modalities: which sensors the task is given; all that the model has by default.
         levels: 4, or 1 for the coarsest alone.
 
@@ -75,7 +75,6 @@ class Pyramid(nn.Module):
 
     def __init__(self, model: SkySense, modalities: Sequence[Modality] | None = None, levels: int = LEVELS) -> None:
         super().__init__()
-        self.model = model
         wanted = model.modalities if modalities is None else modalities
         self.modalities: tuple[Modality, ...] = tuple(key for key in MODALITIES if key in wanted)
         missing = [key for key in wanted if key not in model.modalities]
@@ -88,6 +87,7 @@ class Pyramid(nn.Module):
                 f"{', '.join(self.modalities)} together need the pieces that fuse them, which this model lacks; "
                 "choose one of them"
             )
+        self.model = model.part(_needed(model, self.modalities) if self.fused else self.modalities)
         self.channels, self.strides = self._set_levels(levels)
 
     @property
@@ -170,10 +170,16 @@ class Pyramid(nn.Module):
         return Maps(levels, occupied_Bhw)
 
 
+def _needed(model: SkySense, modalities: Sequence[Modality]) -> set[Piece]:
+    """What fusing some sensors takes."""
+    pieces: set[Piece] = {"fusion", *modalities}
+    pieces |= {"align_s2"} if "s2" in modalities else set()
+    pieces |= {"align_s1"} if "s1" in modalities else set()
+    return pieces | ({"dates"} if set(modalities) & set(model.config.date_on) else set())
+
+
 def _can_fuse(model: SkySense, modalities: Sequence[Modality]) -> bool:
-    needed = {"fusion", *(f"align_{key}" for key in modalities if key != "hr")}
-    needed |= {"dates"} if set(modalities) & set(model.config.date_on) else set()
-    return needed <= set(model.pieces)
+    return _needed(model, modalities) <= set(model.pieces)
 
 
 def _image(part: FrameFeatures | None, batch: Batch, channels: Sequence[int], strides: Sequence[float]) -> Maps:

@@ -130,7 +130,7 @@ def open_labelled(
     if task is not None and task not in TASKS:
         raise InputError(f"task {task!r} is none of {', '.join(TASKS)}")
     check_tile(tile)
-    chosen = format or _recognised(source, task)
+    chosen = format or recognise(source, task)
     if chosen not in _FORMATS:
         raise InputError(f"format {chosen!r} is none of {', '.join(get_args(Format))}")
     known = _FORMATS[chosen]
@@ -173,8 +173,12 @@ def _read(chosen: Format, source: Path, task: Task | None, options: Mapping[str,
     return readers[chosen](source, **options)
 
 
-def _recognised(source: Path, task: Task | None) -> Format:
-    """The only format that a folder or file looks like, among those that serve the task."""
+def recognise(source: Path, task: Task | None = None) -> Format:
+    """The only format that a folder or file looks like, among those that serve the task.
+
+    Raises:
+        InputError: it looks like none, or like several.
+    """
     if source.is_file():
         by_suffix: Mapping[str, Format] = {".json": "coco", ".csv": "table"}
         if source.suffix.lower() not in by_suffix:
