@@ -12,8 +12,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 # The kit as places, where there is a kit.
 KIT := $(if $(SKYSENSE_DATA),runs/kit_places)
 WITH_KIT := $(if $(KIT),--kit_places $(KIT))
+LABELLED := $(if $(SKYSENSE_DATA),runs/kit_labelled)
 
-.PHONY: setup demo evidence ladder test test-long test-all lint bench clean
+.PHONY: setup demo evidence ladder tasks test test-long test-all lint bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)  ## a virtual environment with the locked versions and this checkout
@@ -32,6 +33,14 @@ evidence: setup $(KIT)  ## what pretraining is worth, with intervals
 
 ladder: setup  ## what each component of pretraining adds, with intervals
 	$(BIN)/skysense ladder --out runs/ladder
+
+tasks: setup $(KIT) $(LABELLED)  ## what a pre-trained model is worth on every task, with intervals
+	$(BIN)/skysense tasks --out runs/tasks $(WITH_KIT) $(if $(LABELLED),--kit_labelled $(LABELLED))
+
+runs/kit_labelled: | $(READY)
+	rm -rf $@.unfinished
+	$(BIN)/python examples/kit_to_labelled.py $@.unfinished
+	mv $@.unfinished $@
 
 runs/kit_places: | $(READY)  # written beside and renamed: a conversion that was cut off begins again
 	rm -rf $@.unfinished

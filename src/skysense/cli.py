@@ -342,6 +342,34 @@ def _ladder(options: Namespace) -> int:
     return 0
 
 
+def _tasks_parser() -> ArgumentParser:
+    """what a pre-trained model is worth on every task; resumable"""
+    parser = ArgumentParser(
+        description="Pre-train without labels, adapt to every task, beside random weights and the trivial answer."
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/tasks"), help="folder of the results")
+    parser.add_argument("--seeds", type=int, default=2, help="how many; more may be added to a folder later")
+    parser.add_argument("--kit_labelled", type=Path, default=None, help="real data, see examples/kit_to_labelled.py")
+    parser.add_argument("--kit_places", type=Path, default=None, help="real places, see examples/kit_to_places.py")
+    return parser
+
+
+def _tasks(options: Namespace) -> int:
+    from skysense.benchmark.tasks import TasksConfig, tasks
+
+    config = TasksConfig(seeds=tuple(range(options.seeds)))
+    with bar("tasks") as progress:
+        page = tasks(
+            options.out,
+            kit_labelled=options.kit_labelled,
+            kit_places=options.kit_places,
+            config=config,
+            progress=progress,
+        )
+    console.print(f"open {escape(str(page))}")
+    return 0
+
+
 def _doctor_parser() -> ArgumentParser:
     """what this machine has, which kernels run, what is missing"""
     return ArgumentParser(description="What is installed, which kernels run, how fast a product is, what is missing.")
@@ -372,6 +400,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "demo": _demo_parser,
     "evidence": _evidence_parser,
     "ladder": _ladder_parser,
+    "tasks": _tasks_parser,
     "doctor": _doctor_parser,
 }
 VERBS: dict[str, Callable[[Namespace], int]] = {
@@ -387,6 +416,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "demo": _demo,
     "evidence": _evidence,
     "ladder": _ladder,
+    "tasks": _tasks,
     "doctor": _doctor,
 }
 ACTIONS: dict[str, dict[str, Callable[[], ArgumentParser]]] = {
