@@ -62,15 +62,15 @@ def _places(label: str | None = None, task: Task | None = None) -> Callable[[Pat
     return lambda folder: assign_splits(open_labelled(folder, format="places", label=label, task=task))
 
 
-_IMAGE = replace(_BASE, modalities=("hr",), epochs=15)
+_IMAGE = replace(_BASE, modalities=("hr",), epochs=8)
 _FROZEN = replace(_BASE, way="linear", epochs=40)
 
 SIMULATED = (
     Case("scenes, image and series", "scenes", _places("scene"), _FROZEN),
     Case("land cover present, image and series", "present", _places("multilabel"), _FROZEN),
     Case("land cover, image alone", "cover", _places("land_cover"), _IMAGE),
-    Case("land cover, image and series", "cover_all", _places("land_cover"), replace(_BASE, epochs=15)),
-    Case("crops, Sentinel series", "crops", _places("crop_type"), replace(_BASE, modalities=("s2", "s1"), epochs=20)),
+    Case("land cover, image and series", "cover_all", _places("land_cover"), replace(_BASE, epochs=8)),
+    Case("crops, Sentinel series", "crops", _places("crop_type"), replace(_BASE, modalities=("s2", "s1"), epochs=8)),
     Case("buildings, boxes", "boxes", _places("buildings", "detection"), _IMAGE),
     Case("buildings, oriented", "oriented", _places("buildings", "oriented-detection"), _IMAGE),
     Case("buildings new or gone", "change", _places(task="change"), _IMAGE),
