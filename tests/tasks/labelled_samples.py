@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from skysense.data.labelled.dataset import Item, LabelledData
-from skysense.data.labelled.example import Boxes, Change, Example, OrientedBoxes, Task
+from skysense.data.labelled.example import UNLABELLED, Boxes, Change, Example, OrientedBoxes, Task
 from skysense.model.assembly import SkySense
 from skysense.model.config import preset
 from skysense.observation import Sample, Series
@@ -78,6 +78,28 @@ def example(task: Task, index: int, *, side: int = PX) -> Example:
         masks = (mask, later_mask) if task == "semantic-change" else (None, None)
         target = Change((mask != later_mask).astype(np.uint8), *masks)
     return Example(name, Sample(name, {"hr": optical(pixels)}), target, 32, (side, side), after)  # type: ignore[arg-type]
+
+
+def trimmed(whole: Example, height: int, width: int) -> Example:
+    """An example of the image alone of which only so much is no padding."""
+    inside = np.zeros(whole.grid, bool)
+    inside[:height, :width] = True
+
+    def samples(sample: Sample) -> Sample:
+        series = sample.series["hr"]
+        return replace(
+            sample, series={"hr": replace(series, values=series.values * inside, valid=series.valid & inside)}
+        )
+
+    target = whole.target
+    if isinstance(target, np.ndarray) and target.ndim == 2:
+        target = np.where(inside, target, UNLABELLED).astype(np.uint8)
+    elif isinstance(target, Boxes):
+        corners = target.corners_N4.clip(0, np.array([width, height], np.float32)[[0, 1, 0, 1]])
+        keep = (corners[:, 2:] > corners[:, :2]).all(axis=1)
+        target = Boxes(corners[keep], target.label_N[keep], target.ignore_N[keep])
+    after = None if whole.after is None else samples(whole.after)
+    return replace(whole, sample=samples(whole.sample), after=after, target=target, size=(height, width))
 
 
 def series_example(index: int, *, cells: int = 8) -> Example:

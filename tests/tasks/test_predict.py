@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from skysense.geo import Window
+from skysense.data.labelled.example import Example
 from skysense.observation import Batch
+from skysense.tasks import pieces
+from skysense.tasks.augment import cropped
 from skysense.tasks.detection.boxes import Found
 from skysense.tasks.heads import Answers
-from skysense.tasks.pieces import Canvas, Piece, grouped, pieces_of
-from skysense.tasks.predict import Predictor
-from skysense.tasks.predictions import ChangeMap, ClassMap, ClassScores, Detections
+from skysense.tasks.predict import Predictor, _boxes_back
+from skysense.tasks.predictions import ClassMap, ClassScores, Detections
 from skysense.tasks.pyramid import Maps
-from tests.tasks.labelled_samples import example, optical, series_example
+from tests.tasks.labelled_samples import both_example, example, optical, series_example, trimmed
 
 PX = 256
 
@@ -79,19 +82,6 @@ def predictor(head: nn.Module, task: str, window_cells: int = 4, flips: bool = F
     return Predictor(Pixels(), head, task, window_cells=window_cells, batch_size=3, flips=flips)  # type: ignore[arg-type]
 
 
-def test_windows_cover_the_image_and_share_a_quarter() -> None:
-    pieces = pieces_of(0, example("segmentation", 0, side=320), "segmentation", 4)
-    assert len(pieces) == 9 and {piece.overlap for piece in pieces} == {32}
-    covered = np.zeros((320, 320), int)
-    for piece in pieces:
-        rows, cols = piece.window.slices()
-        covered[rows, cols] += 1
-        assert piece.window.row % 32 == 0 and piece.window.height == 128
-    assert covered.min() == 1
-    assert len(pieces_of(0, example("classification", 0, side=320), "classification", 4)) == 1
-    assert len(pieces_of(0, series_example(0), "segmentation", 4)) == 9
-
-
 def test_a_blended_map_of_a_pixelwise_model_is_that_of_the_whole() -> None:
     examples = [example("segmentation", index, side=side) for index, side in enumerate((256, 128, 320))]
     judge = predictor(Brightness(), "segmentation")
@@ -140,20 +130,78 @@ def test_mirror_images_are_averaged() -> None:
     np.testing.assert_allclose(mask.confidence_HW, same.confidence_HW, atol=1e-6)
 
 
-def test_change_becomes_a_probability_and_two_maps() -> None:
-    canvas = Canvas((4, 4), "semantic-change")
-    piece = Piece(0, Window(0, 0, 4, 4), (4, 4), 0)
-    changed = torch.rand(2, 4, 4).softmax(0)
-    before, after = torch.rand(3, 4, 4), torch.rand(3, 4, 4)
-    canvas.put(piece, {"changed": changed, "before": before, "after": after})
-    found = canvas.prediction()
-    assert isinstance(found, ChangeMap) and found.before_HW is not None and found.after_HW is not None
-    np.testing.assert_allclose(found.changed_HW, changed[1])
-    np.testing.assert_array_equal(found.before_HW, before.argmax(0))
-    np.testing.assert_array_equal(found.after_HW, after.argmax(0))
+class Inside(nn.Module):
+    """Finds rectangles of bright pixels in what is no padding, as detectors do, and remembers what that was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[tuple[int, int]] = []
+
+    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Answers:
+        self.sizes += sizes
+        shown = torch.zeros_like(maps.levels[0])
+        for to, level, (height, width) in zip(shown, maps.levels[0], sizes, strict=True):
+            to[:, :height, :width] = level[:, :height, :width]
+        return Blobs().answers(Maps([shown], maps.occupied_Bhw), grid, sizes)
 
 
-def test_groups_have_one_shape_and_keep_the_order() -> None:
-    shapes = [(1, 1), (2, 2), (1, 1), (1, 1), (2, 2)]
-    found = list(grouped(range(5), 2, lambda number: shapes[number]))
-    assert found == [[0, 2], [1, 4], [3]]
+def test_mirror_images_of_a_padded_image_are_those_of_its_real_part() -> None:
+    masked = [trimmed(example("segmentation", 0), 100, 70), trimmed(example("segmentation", 1), 128, 90)]
+    (mirrored, other), (plain, _) = (
+        predictor(Brightness(), "segmentation", flips=flips)(masked) for flips in (True, False)
+    )
+    assert isinstance(mirrored, ClassMap) and isinstance(plain, ClassMap) and isinstance(other, ClassMap)
+    np.testing.assert_allclose(mirrored.confidence_HW[:100, :70], plain.confidence_HW[:100, :70], atol=1e-6)
+    shown = masked[1].sample.series["hr"].values[0, 1, :, :90] > 127
+    np.testing.assert_array_equal(other.answer_HW[:, :90] == 1, shown)
+
+    head = Inside()
+    image = trimmed(example("detection", 3), 100, 120)
+    (found,) = predictor(head, "detection", flips=True)([image])
+    assert head.sizes == [(100, 120)] * 4
+    (wanted,) = predictor(Inside(), "detection")([image])
+    assert isinstance(found, Detections) and isinstance(wanted, Detections) and len(wanted.boxes_N) >= 2
+    order = [np.lexsort(one.boxes_N.T) for one in (found, wanted)]
+    np.testing.assert_allclose(found.boxes_N[order[0]], wanted.boxes_N[order[1]])
+
+
+def test_a_mirrored_upright_box_keeps_the_canonical_angle() -> None:
+    upright = Found(
+        torch.tensor([[30.0, 40, 20, 8, -math.pi / 2], [30, 40, 20, 8, 0.3]]), torch.ones(2), torch.zeros(2)
+    )
+    back = _boxes_back(upright, 4, (100, 80)).boxes_NP
+    np.testing.assert_allclose(back, [[50, 40, 20, 8, -math.pi / 2], [50, 40, 20, 8, -0.3]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("low", "high", "kept"), [(75, 155, (96, 155)), (60, 127, (60, 127)), (100, 200, (100, 200))])
+def test_an_object_across_a_seam_is_found_once_as_far_as_one_window_sees_it(
+    low: int, high: int, kept: tuple[int, int]
+) -> None:
+    """Windows 0 .. 128 and 96 .. 224."""
+    pixels = np.full((224, 224, 3), 80, np.uint8)
+    pixels[20:60, low:high] = 200
+    base = example("detection", 0, side=224)
+    image = replace(base, sample=replace(base.sample, series={"hr": optical(pixels)}))
+    (found,) = predictor(Blobs(), "detection")([image])
+    assert isinstance(found, Detections)
+    np.testing.assert_allclose(found.boxes_N, [[kept[0], 20, kept[1], 60]])
+
+
+def test_windows_are_cut_as_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = predictor(Brightness(), "segmentation")
+    waiting: list[int] = []
+
+    def cut(*place: Any) -> Example:
+        waiting.append(sum(1 for _ in waiting) + 1 - sum(shape[0] for shape in judge.encoder.shapes))  # type: ignore[attr-defined]
+        return cropped(*place)
+
+    monkeypatch.setattr(pieces, "cropped", cut)
+    judge([example("segmentation", 0, side=320), example("segmentation", 1, side=320)])
+    assert len(waiting) == 18 and max(waiting) == 3
+
+
+def test_places_with_and_without_the_image_are_judged_by_their_cells() -> None:
+    fine = both_example(0)
+    coarse = replace(series_example(1, cells=128), target=1)  # as many label pixels, other cells
+    judge = predictor(Rows(), "classification")
+    assert [type(one) for one in judge([fine, coarse])] == [ClassScores, ClassScores]

@@ -16,10 +16,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from skysense.data.labelled.example import UNLABELLED, Boxes, Change, Example, OrientedBoxes, Target
-from skysense.errors import ConfigError
+from skysense.errors import ConfigError, InputError
 from skysense.geo import CELL_HR_PX, WINDOW_CELLS
 from skysense.observation import Sample, Series
-from skysense.sensors import Unit
+from skysense.sensors import Modality, Unit
 
 _KEPT_SHARE = 0.4
 """Boxes of which less is left in a crop are to be ignored: nobody could say what they are."""
@@ -66,7 +66,7 @@ def augmented(example: Example, config: AugmentConfig, rng: Generator, *, most_c
     if side is None and not whole and max(example.sample.grid) > most_cells:
         side = most_cells
     if side is not None:
-        example = _random_crop(example, side * example.per_cell, rng, 1 if alone else example.per_cell)
+        example = _random_crop(example, side * example.per_cell, rng)
     if config.flips:
         square = example.grid[0] == example.grid[1]
         example = turned(example, int(rng.integers(8)) if square else 2 * int(rng.integers(4)))
@@ -76,27 +76,60 @@ def augmented(example: Example, config: AugmentConfig, rng: Generator, *, most_c
 
 
 def turned(example: Example, symmetry: int) -> Example:
-    """An example under one of the eight symmetries of a square.
+    """An example under one of the eight symmetries of a square; what is padding stays right and below.
 
     Args:
-        example: square if the symmetry is odd.
+        example: its grid has its sides exchanged if the symmetry is odd.
         symmetry: bit 0 exchanges rows and columns, bit 1 turns the rows round, bit 2 the columns.
     """
+    if symmetry == 0:
+        return example
+    part = turned_part(example)
 
-    def pixels(array: NDArray) -> NDArray:
-        return turn_pixels(array, symmetry)
+    def pixels(array: NDArray, fill: int, per_cell: int) -> NDArray:
+        height, width = (side * per_cell // example.per_cell for side in part)
+        grid = array.shape[-2:][::-1] if symmetry & 1 else array.shape[-2:]
+        return _window(turn_pixels(array[..., :height, :width], symmetry), (0, 0, *grid), fill)
 
     def points(xy: NDArray[np.float32]) -> NDArray[np.float32]:
-        return turn_points(xy, symmetry, example.grid)
+        return turn_points(xy, symmetry, part)
 
-    size = example.size[::-1] if symmetry & 1 else example.size
+    def samples(sample: Sample) -> Sample:
+        series = {
+            key: _mapped_series(one, partial(pixels, fill=0, per_cell=_per_cell(key)))
+            for key, one in sample.series.items()
+        }
+        return replace(sample, series=series, footprint=None)
+
     return replace(
         example,
-        sample=_mapped(example.sample, pixels),
-        after=None if example.after is None else _mapped(example.after, pixels),
-        target=_target(example.target, pixels, points),
-        size=size,
+        sample=samples(example.sample),
+        after=None if example.after is None else samples(example.after),
+        target=_target(example.target, partial(pixels, fill=UNLABELLED, per_cell=example.per_cell), points),
+        size=part[::-1] if symmetry & 1 else part,
     )
+
+
+def turned_part(example: Example) -> tuple[int, int]:
+    """Height and width of the part of the label grid that `turned` turns.
+
+    It is what is no padding, `Example.size`. Where a sensor is coarser than the labels its pixels turn whole: then it
+    is rounded up to their sides.
+    """
+    step = _step(example)
+    height, width = (-(-side // step) * step for side in example.size)
+    return height, width
+
+
+def _step(example: Example) -> int:
+    """Label pixels on the side of a pixel of the coarsest sensor, at least 1."""
+    samples = [example.sample, *([] if example.after is None else [example.after])]
+    return max(1, *(example.per_cell // _per_cell(key) for sample in samples for key in sample.series))
+
+
+def _per_cell(key: Modality) -> int:
+    """Pixels of a sensor on the side of a cell."""
+    return CELL_HR_PX if key == "hr" else 1
 
 
 def turn_pixels(array: NDArray, symmetry: int) -> NDArray:
@@ -122,8 +155,22 @@ def turn_points(xy: NDArray[np.float32], symmetry: int, grid: tuple[int, int]) -
 def cropped(example: Example, row: int, col: int, height: int, width: int) -> Example:
     """A window of an example in pixels of the label grid; what lies beyond its edge is padding.
 
-    Where labels are finer than cells but Sentinel imagery is there, or labels are cells, windows start on cells.
+    Args:
+        example: as it is.
+        row: first row, 0 or more.
+        col: first column, 0 or more.
+        height: of the window.
+        width: of the window.
+
+    Raises:
+        InputError: a sensor is coarser than the labels, and the window does not start and end on its pixels.
     """
+    step = _step(example)
+    if any(value % step for value in (row, col, height, width)):
+        raise InputError(
+            f"{example.name}: a crop of {height} x {width} px at row {row}, column {col} cuts pixels of a sensor",
+            fix=f"Use multiples of {step} px, the side of one of its pixels",
+        )
     size = (
         max(0, min(height, example.size[0] - row)),
         max(0, min(width, example.size[1] - col)),
@@ -135,8 +182,7 @@ def cropped(example: Example, row: int, col: int, height: int, width: int) -> Ex
     def samples(sample: Sample) -> Sample:
         series = {}
         for key, one in sample.series.items():
-            own = CELL_HR_PX if key == "hr" else 1
-            place = (value * own // example.per_cell for value in (row, col, height, width))
+            place = (value * _per_cell(key) // example.per_cell for value in (row, col, height, width))
             series[key] = _mapped_series(one, partial(_window, place=tuple(place), fill=0))
         return replace(sample, series=series, footprint=None)
 
@@ -159,10 +205,12 @@ def cropped(example: Example, row: int, col: int, height: int, width: int) -> Ex
     )
 
 
-def _random_crop(example: Example, side: int, rng: Generator, step: int) -> Example:
+def _random_crop(example: Example, side: int, rng: Generator) -> Example:
+    step = _step(example)
+
     def start(length: int) -> int:
         room = max(length - side, 0)
-        return int(rng.integers(room // step + 1)) * step
+        return int(rng.integers(-(-room // step) + 1)) * step  # the last one may reach into the padding
 
     if example.size[0] == side == example.size[1] and example.grid == example.size:
         return example
@@ -203,49 +251,55 @@ def _oriented_within(boxes: OrientedBoxes, row: int, col: int, height: int, widt
 def scaled(example: Example, factor: float) -> Example:
     """The high-resolution image and its labels enlarged by a factor, padded to whole windows again.
 
+    A side becomes the nearest whole number of pixels; image, masks and boxes all take the ratio of the sides before
+    and after, which differs from the factor by up to half a pixel.
+
     Args:
         example: of that image alone.
         factor: above 0; less than 1 makes it smaller.
     """
     step = CELL_HR_PX * WINDOW_CELLS
-    size = tuple(max(round(length * factor), 1) for length in example.size)
-    grid = tuple(-(-length // step) * step for length in size)
-    places = [
-        np.minimum(((np.arange(length) + 0.5) / factor).astype(int), old - 1)
-        for length, old in zip(grid, example.grid, strict=True)
-    ]
-    inside = (np.arange(grid[0])[:, None] < size[0]) & (np.arange(grid[1])[None] < size[1])
+    old = example.size
+    height, width = (max(round(length * factor), 1) for length in old)
+    grid = (-(-height // step) * step, -(-width // step) * step)
+    rows, cols = (_nearest(was, now) for was, now in zip(old, (height, width), strict=True))
+    ratio_xy = np.array([width / old[1], height / old[0]])
 
-    def nearest(array: NDArray) -> NDArray:
-        return array[..., places[0][:, None], places[1][None]]
+    def nearest(array: NDArray, fill: int) -> NDArray:
+        return _window(array[..., rows[:, None], cols[None]], (0, 0, *grid), fill)
 
     def samples(sample: Sample) -> Sample:
         series = sample.series["hr"]
-        values = _resampled(series.values, factor, (grid[0], grid[1]))
-        valid = nearest(series.valid) & inside
-        return replace(sample, series={"hr": replace(series, values=values, valid=valid, clear=None)}, footprint=None)
-
-    def masks(mask: NDArray) -> NDArray:
-        return np.where(inside, nearest(mask), UNLABELLED).astype(np.uint8)
+        real = series.values[..., : old[0], : old[1]]
+        values = _window(_resampled(real, (height, width)), (0, 0, *grid), 0)
+        series = replace(series, values=values, valid=nearest(series.valid, 0), clear=None)
+        return replace(sample, series={"hr": series}, footprint=None)
 
     return replace(
         example,
         sample=samples(example.sample),
         after=None if example.after is None else samples(example.after),
-        target=_target(example.target, masks, lambda xy: (xy * factor).astype(np.float32)),
-        size=(size[0], size[1]),
+        target=_target(
+            example.target, partial(nearest, fill=UNLABELLED), lambda xy: (xy * ratio_xy).astype(np.float32)
+        ),
+        size=(height, width),
     )
 
 
-def _resampled(values_TCHW: NDArray, factor: float, grid: tuple[int, int]) -> NDArray:
+def _nearest(old: int, new: int) -> NDArray[np.int64]:
+    """For each of new pixels along a side the one of the old that its middle lies in."""
+    return (2 * np.arange(new) + 1) * old // (2 * new)
+
+
+def _resampled(values_TCHW: NDArray, size: tuple[int, int]) -> NDArray:
     """Values of another size, bilinear, averaged first where there are more pixels than asked for."""
     import torch
     from torch.nn import functional as F
 
     whole = torch.from_numpy(values_TCHW.astype(np.float32))
-    made = F.interpolate(whole, scale_factor=factor, mode="bilinear", antialias=factor < 1, align_corners=False)
-    found = _window(made.numpy(), (0, 0, *grid), 0)
-    return found.round().astype(values_TCHW.dtype) if values_TCHW.dtype.kind in "ui" else found
+    fewer = size[0] < whole.shape[2] or size[1] < whole.shape[3]
+    made = F.interpolate(whole, size=size, mode="bilinear", antialias=fewer, align_corners=False).numpy()
+    return made.round().astype(values_TCHW.dtype) if values_TCHW.dtype.kind in "ui" else made
 
 
 def _brightened(example: Example, amount: float, rng: Generator) -> Example:
@@ -262,11 +316,6 @@ def _brightened(example: Example, amount: float, rng: Generator) -> Example:
 
     after = None if example.after is None else samples(example.after)
     return replace(example, sample=samples(example.sample), after=after)
-
-
-def _mapped(sample: Sample, pixels: Callable[[NDArray], NDArray]) -> Sample:
-    series = {key: _mapped_series(one, pixels) for key, one in sample.series.items()}
-    return replace(sample, series=series, footprint=None)
 
 
 def _mapped_series(series: Series, pixels: Callable[[NDArray], NDArray]) -> Series:

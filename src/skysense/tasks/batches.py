@@ -136,12 +136,18 @@ def batch_of(examples: Sequence[Example]) -> LabelledBatch:
     Raises:
         InputError: examples of different sizes.
     """
-    first = examples[0]
-    samples = [example.sample for example in examples]
-    if first.after is not None:
-        samples += [example.after for example in examples if example.after is not None]
     sizes = [example.size for example in examples]
-    return LabelledBatch(collate(samples), labels_of(examples), first.grid, sizes)
+    return LabelledBatch(imagery_of(examples), labels_of(examples), examples[0].grid, sizes)
+
+
+def imagery_of(examples: Sequence[Example]) -> Batch:
+    """The imagery of examples that are ready; of two dates, all of the earlier before all of the later.
+
+    Raises:
+        InputError: examples of different sizes.
+    """
+    later = [example.after for example in examples if example.after is not None]
+    return collate([*(example.sample for example in examples), *later])
 
 
 def labels_of(examples: Sequence[Example]) -> Labels:

@@ -10,7 +10,8 @@ import numpy as np
 from torch.utils.data import Dataset, Sampler
 
 from skysense.data.labelled.dataset import LabelledData
-from skysense.data.labelled.example import Example
+from skysense.data.labelled.example import Boxes, Example, OrientedBoxes, masks_of
+from skysense.errors import InputError
 from skysense.tasks.augment import AugmentConfig, augmented, cropped
 from skysense.tasks.batches import LabelledBatch, batch_of
 from skysense.tasks.cache import FrozenPiece, Judged, judged
@@ -66,9 +67,26 @@ class Views(Dataset[Example]):
 
 
 def views_batch(examples: Sequence[Example]) -> LabelledBatch:
-    """Examples side by side; smaller ones are padded right and below."""
-    rows, cols = (max(example.grid[axis] for example in examples) for axis in (0, 1))
-    return batch_of([one if one.grid == (rows, cols) else cropped(one, 0, 0, rows, cols) for one in examples])
+    """Examples side by side; smaller ones are padded right and below to the cells of the largest.
+
+    Raises:
+        InputError: some have masks or boxes in pixels of the high-resolution image and some in cells.
+    """
+    first = examples[0]
+    for one in examples:
+        if one.per_cell != first.per_cell and (masks_of(one.target) or isinstance(one.target, Boxes | OrientedBoxes)):
+            fine, coarse = (first, one) if first.per_cell > one.per_cell else (one, first)
+            raise InputError(
+                f"{fine.name} has labels in pixels of the high-resolution image and {coarse.name} one per cell of 10 m",
+                fix="A model learns labels on one grid: adapt one model to each, or bring them to one",
+            )
+    rows, cols = (max(example.sample.grid[axis] for example in examples) for axis in (0, 1))
+    return batch_of(
+        [
+            one if one.sample.grid == (rows, cols) else cropped(one, 0, 0, rows * one.per_cell, cols * one.per_cell)
+            for one in examples
+        ]
+    )
 
 
 class Pieces(Dataset[FrozenPiece]):

@@ -151,11 +151,13 @@ class ChangeHead(nn.Module):
 class BoxHead(nn.Module):
     """A detector.
 
-    Maps that are all equally fine (Sentinel) become a pyramid by resizing: level i has cells of ``2^i`` label pixels.
+    Maps that are all equally fine (Sentinel) become a pyramid by resizing: a vector of level i stands for ``2^i`` cells
+    of 10 m along each side, which is ``2^i`` label pixels where labels are cells and ``32 * 2^i`` where they are pixels
+    of the high-resolution image.
 
     Args:
         detector: reads four maps.
-        strides: label pixels per cell of the maps that it is made for.
+        strides: label pixels on the side of a vector of each of the maps that it is made for.
         resize: whether maps have to be brought to these.
     """
 

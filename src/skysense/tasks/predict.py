@@ -6,13 +6,14 @@ Letters: B pieces of one size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from skysense.data.labelled.example import Example, Task
-from skysense.tasks.augment import turned
-from skysense.tasks.batches import batch_of
+from skysense.tasks.augment import turned, turned_part
+from skysense.tasks.batches import imagery_of
 from skysense.tasks.cache import load_frozen
 from skysense.tasks.detection.boxes import Found
 from skysense.tasks.detection.merge import without_doubles
@@ -21,6 +22,7 @@ from skysense.tasks.heads import Answers, Head
 from skysense.tasks.pieces import Canvas, grouped, pieces_of
 from skysense.tasks.predictions import Prediction
 from skysense.tasks.pyramid import Pyramid
+from skysense.tasks.rotated.boxes import canonical
 
 MIRRORS = (0, 2, 4, 6)
 """The image, turned upside down, left to right, and both; each undoes itself."""
@@ -52,12 +54,12 @@ class Predictor:
             examples: as the encoder reads them, see `Reading.ready`.
         """
         canvases = [Canvas(example.grid, self.task) for example in examples]
-        pieces = [
-            (piece, piece.of(example))
+        pieces = (
+            (piece, piece.of(replace(example, target=0)))  # labels need not be cut
             for image, example in enumerate(examples)
             for piece in pieces_of(image, example, self.task, self.window_cells)
-        ]
-        for group in grouped(pieces, self.batch_size, lambda pair: pair[1].grid):
+        )
+        for group in grouped(pieces, self.batch_size, lambda pair: (pair[1].grid, pair[1].per_cell)):
             answers = self._answers([example for _, example in group])
             for row, (piece, _) in enumerate(group):
                 canvases[piece.image].put(piece, _row(answers, row))
@@ -80,19 +82,25 @@ class Predictor:
         """Those of examples of one size, averaged over the mirror images."""
         if self.symmetries == (0,):
             return self._once(examples)
-        found = [
-            _mirrored(self._once([turned(example, symmetry) for example in examples]), symmetry, examples[0].grid)
-            for symmetry in self.symmetries
-        ]
-        first = found[0]
-        if isinstance(first, dict):
-            return {name: torch.stack([one[name] for one in found if isinstance(one, dict)]).mean(0) for name in first}
-        boxes = [one for one in found if isinstance(one, list)]
-        return [without_doubles(same) for same in zip(*boxes, strict=True)]
+        parts = [turned_part(example) for example in examples]
+        total: dict[str, Tensor] = {}
+        boxes: list[list[Found]] = []
+        for symmetry in self.symmetries:
+            answers = self._once([turned(example, symmetry) for example in examples])
+            if isinstance(answers, dict):
+                for name, scores in answers.items():
+                    back = _scores_back(scores, symmetry, parts)
+                    if name in total:
+                        total[name].add_(back, alpha=1 / len(self.symmetries))
+                    else:
+                        total[name] = back / len(self.symmetries)
+            else:
+                boxes.append([_boxes_back(one, symmetry, part) for one, part in zip(answers, parts, strict=True)])
+        return total or [without_doubles(same) for same in zip(*boxes, strict=True)]
 
     def _once(self, examples: Sequence[Example]) -> Answers:
-        batch = batch_of(examples).to(next(self.encoder.parameters()).device)
-        return self.head.answers(self.encoder(batch.batch), batch.grid, batch.sizes)
+        batch = imagery_of(examples).to(next(self.encoder.parameters()).device)
+        return self.head.answers(self.encoder(batch), examples[0].grid, [example.size for example in examples])
 
 
 def _row(answers: Answers, row: int) -> dict[str, Tensor] | Found:
@@ -101,17 +109,23 @@ def _row(answers: Answers, row: int) -> dict[str, Tensor] | Found:
     return answers[row]
 
 
-def _mirrored(answers: Answers, symmetry: int, grid: tuple[int, int]) -> Answers:
-    """Answers for mirror images as those for the images."""
-    if isinstance(answers, dict):
-        axes = [axis for bit, axis in ((2, -2), (4, -1)) if symmetry & bit]
-        return {name: scores.flip(axes) if scores.ndim == 4 and axes else scores for name, scores in answers.items()}
-    return [Found(_mirrored_boxes(one.boxes_NP, symmetry, grid), one.scores_N, one.label_N) for one in answers]
+def _scores_back(scores: Tensor, symmetry: int, parts: Sequence[tuple[int, int]]) -> Tensor:
+    """Scores ``(B, K)`` or ``(B, K, H, W)`` for mirror images as those for the images; padding stays where it is."""
+    axes = [axis for bit, axis in ((2, -2), (4, -1)) if symmetry & bit]
+    if scores.ndim == 2 or not axes:
+        return scores
+    if all(part == scores.shape[2:] for part in parts):
+        return scores.flip(axes)
+    back = scores.clone()
+    for to_KHW, from_KHW, (height, width) in zip(back, scores, parts, strict=True):
+        to_KHW[:, :height, :width] = from_KHW[:, :height, :width].flip(axes)
+    return back
 
 
-def _mirrored_boxes(boxes_NP: Tensor, symmetry: int, grid: tuple[int, int]) -> Tensor:
-    boxes_NP = boxes_NP.clone()
-    for bit, axis, length in ((4, 0, grid[1]), (2, 1, grid[0])):
+def _boxes_back(found: Found, symmetry: int, part: tuple[int, int]) -> Found:
+    """Detections in a mirror image as those in the image."""
+    boxes_NP = found.boxes_NP.clone()
+    for bit, axis, length in ((4, 0, part[1]), (2, 1, part[0])):
         if not symmetry & bit:
             continue
         if boxes_NP.shape[1] == 4:
@@ -119,4 +133,6 @@ def _mirrored_boxes(boxes_NP: Tensor, symmetry: int, grid: tuple[int, int]) -> T
         else:
             boxes_NP[:, axis] = length - boxes_NP[:, axis]
             boxes_NP[:, 4] = -boxes_NP[:, 4]
-    return boxes_NP
+    if boxes_NP.shape[1] == 5:
+        boxes_NP = canonical(boxes_NP)
+    return Found(boxes_NP, found.scores_N, found.label_N)
