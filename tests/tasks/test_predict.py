@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from skysense.observation import Batch
 from skysense.tasks import pieces
 from skysense.tasks.augment import cropped
 from skysense.tasks.detection.boxes import Found
-from skysense.tasks.heads import Answers
+from skysense.tasks.heads import Answer
 from skysense.tasks.predict import Predictor, _boxes_back
 from skysense.tasks.predictions import ClassMap, ClassScores, Detections
 from skysense.tasks.pyramid import Maps
@@ -44,16 +44,16 @@ class Pixels(nn.Module):
 class Brightness(nn.Module):
     """Says how likely each pixel is bright, from the pixel alone."""
 
-    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Answers:
-        return {"mask": torch.cat([1 - maps.levels[0], maps.levels[0]], dim=1)}
+    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Iterator[Answer]:
+        return ({"mask": torch.cat([1 - bright, bright])} for bright in maps.levels[0])
 
 
 class Rows(nn.Module):
     """Says the mean of the upper half of the image: a mirror image has another answer."""
 
-    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Answers:
+    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Iterator[Answer]:
         upper_B = maps.levels[0][:, 0, : grid[0] // 2].mean((1, 2))
-        return {"classes": torch.stack([1 - upper_B, upper_B], dim=1)}
+        return ({"classes": torch.stack([1 - upper, upper])} for upper in upper_B)
 
 
 class Blobs(nn.Module):
@@ -63,8 +63,8 @@ class Blobs(nn.Module):
         super().__init__()
         self.rotated = rotated
 
-    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Answers:
-        return [self._one(level) for level in maps.levels[0][:, 0]]
+    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Iterator[Answer]:
+        return (self._one(level) for level in maps.levels[0][:, 0])
 
     def _one(self, level_HW: Tensor) -> Found:
         from scipy import ndimage
@@ -137,7 +137,7 @@ class Inside(nn.Module):
         super().__init__()
         self.sizes: list[tuple[int, int]] = []
 
-    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Answers:
+    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Iterator[Answer]:
         self.sizes += sizes
         shown = torch.zeros_like(maps.levels[0])
         for to, level, (height, width) in zip(shown, maps.levels[0], sizes, strict=True):

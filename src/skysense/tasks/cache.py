@@ -24,7 +24,7 @@ from skysense.data.labelled.survey import fingerprint
 from skysense.errors import InputError
 from skysense.files import atomic_path, make_folder, read_json, write_json
 from skysense.model.modes import evaluating
-from skysense.tasks.batches import Labels, batch_of, labels_of
+from skysense.tasks.batches import Labels, imagery_of, labels_of
 from skysense.tasks.detection.boxes import Truth
 from skysense.tasks.pieces import Piece, grouped, pieces_of
 from skysense.tasks.pyramid import Maps, Pyramid
@@ -163,9 +163,9 @@ class FeatureFolder:
         return made, known
 
     def _encode(self, group: Sequence[tuple[Path, Example]]) -> None:
-        batch = batch_of([example for _, example in group])
+        batch = imagery_of([example for _, example in group])
         with evaluating(self.encoder), torch.inference_mode():
-            maps = self.encoder(batch.batch.to(next(self.encoder.parameters()).device))
+            maps = self.encoder(batch.to(next(self.encoder.parameters()).device))
         if self.task in ("classification", "multilabel"):
             pooled_BD11 = maps.pooled()[..., None, None]
             maps = Maps([pooled_BD11], pooled_BD11.new_ones(len(pooled_BD11), 1, 1, dtype=torch.bool))

@@ -5,7 +5,7 @@ Letters: B examples, K classes, D width, H W pixels of the label grid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 AUXILIARY_WEIGHT = 0.4
 """Of the loss of the auxiliary head (specification 5.2)."""
 
-Answers = dict[str, Tensor] | list[Found]
-"""Probabilities by name, ``(B, K)`` or ``(B, K, H, W)``; or what was found in each image."""
+Answer = dict[str, Tensor] | Found
+"""For one image: probabilities by name, ``(K,)`` or ``(K, H, W)``; or what was found."""
 
 
 class Labelled(Protocol):
@@ -79,10 +79,11 @@ class ClassHead(nn.Module):
         assert labels.class_B is not None
         return {"class": F.cross_entropy(logits_BK, labels.class_B)}
 
-    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Answers:
-        """``classes (B, K)``."""
+    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Iterator[Answer]:
+        """Per image ``classes (K,)``."""
         logits_BK = self.logits(maps).float()
-        return {"classes": logits_BK.sigmoid() if self.multilabel else logits_BK.softmax(1)}
+        scores_BK = logits_BK.sigmoid() if self.multilabel else logits_BK.softmax(1)
+        return ({"classes": scores_K} for scores_K in scores_BK)
 
 
 class MaskHead(nn.Module):
@@ -107,9 +108,9 @@ class MaskHead(nn.Module):
             found["auxiliary"] = AUXILIARY_WEIGHT * cross_entropy(logits, mask_BHW)
         return found
 
-    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Answers:
-        """``mask (B, K, H, W)``."""
-        return {"mask": to_grid(self.decoder(maps.levels), grid).float().softmax(1)}
+    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Iterator[Answer]:
+        """Per image ``mask (K, H, W)``."""
+        return _probabilities({"mask": self.decoder(maps.levels)}, grid)
 
 
 class ChangeHead(nn.Module):
@@ -123,29 +124,28 @@ class ChangeHead(nn.Module):
         super().__init__()
         self.decoder = decoder
 
-    def logits(self, maps: Maps, grid: tuple[int, int]) -> dict[str, Tensor]:
-        """``changed (B, 2, H, W)``; with classes also ``before`` and ``after (B, K, H, W)``."""
+    def logits(self, maps: Maps) -> dict[str, Tensor]:
+        """On the grid of the decoder ``changed (B, 2, h, w)``; with classes also ``before``, ``after (B, K, h, w)``."""
         before, after = maps.halves()
         found = self.decoder(before.levels, after.levels)
         if not isinstance(found, SemanticChange):
-            return {"changed": to_grid(found, grid)}
-        named = {"changed": found.change_BCHW, "before": found.first_BKHW, "after": found.second_BKHW}
-        return {name: to_grid(logits, grid) for name, logits in named.items()}
+            return {"changed": found}
+        return {"changed": found.change_BCHW, "before": found.first_BKHW, "after": found.second_BKHW}
 
     def losses(self, maps: Maps, batch: Labelled) -> dict[str, Tensor]:
         """Cross entropy of the change, and of the classes of either date."""
         labels = batch.labels
         truth = {"changed": labels.changed_BHW, "before": labels.before_BHW, "after": labels.after_BHW}
         found = {}
-        for name, logits in self.logits(maps, batch.grid).items():
+        for name, logits in self.logits(maps).items():
             mask_BHW = truth[name]
             assert mask_BHW is not None
-            found[name] = cross_entropy(logits, mask_BHW)
+            found[name] = cross_entropy(to_grid(logits, batch.grid), mask_BHW)
         return found
 
-    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Answers:
-        """As `logits`, as probabilities."""
-        return {name: logits.float().softmax(1) for name, logits in self.logits(maps, grid).items()}
+    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Iterator[Answer]:
+        """Per image ``changed (2, H, W)``, ``before`` and ``after (K, H, W)``."""
+        return _probabilities(self.logits(maps), grid)
 
 
 class BoxHead(nn.Module):
@@ -171,11 +171,11 @@ class BoxHead(nn.Module):
         assert isinstance(found, dict)
         return found
 
-    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Answers:
+    def answers(self, maps: Maps, grid: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Iterator[Answer]:
         """What is found in each image."""
         found = self.detector(self._levels(maps, grid), list(sizes))
         assert isinstance(found, list)
-        return found
+        return iter(found)
 
     def _levels(self, maps: Maps, grid: tuple[int, int]) -> list[Tensor]:
         if not self.resize:
@@ -280,7 +280,17 @@ def to_grid(x_BKHW: Tensor, grid: tuple[int, int]) -> Tensor:
         return x_BKHW
     if height > grid[0] or width > grid[1]:
         return F.adaptive_avg_pool2d(x_BKHW, grid)
-    return resized(x_BKHW, grid)
+    return resized(x_BKHW.contiguous(), grid)  # class by class: a softmax over the last axis in memory is much slower
+
+
+def _probabilities(logits: Mapping[str, Tensor], grid: tuple[int, int]) -> Iterator[Answer]:
+    """Probabilities of one image after the other.
+
+    Logits of a batch are small, its probabilities are not: K of a whole label grid. One image at a time they stay in
+    the cache, and in memory that is there already.
+    """
+    for row in range(len(next(iter(logits.values())))):
+        yield {name: to_grid(some[row : row + 1], grid)[0].float().softmax(0) for name, some in logits.items()}
 
 
 def cross_entropy(logits_BKHW: Tensor, mask_BHW: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ class TaskModule(pl.LightningModule):
             set_drop_path(encoder.model, config.drop_path)
         if config.way == "lora":
             add_lora(encoder.model)
+        self.train()  # the trainer keeps the modes that it finds, and a model may come in that of evaluation
 
     def train(self, mode: bool = True) -> TaskModule:
         """As always, but a frozen encoder stays in evaluation mode."""

@@ -187,8 +187,9 @@ class Canvas:
         for name, scores_KHW in answer.items():
             if name not in self._open:
                 self._open[name] = scores_KHW.new_zeros(len(scores_KHW), window.height, self.grid[1])
-            weighted_KHW = scores_KHW * piece.weights(scores_KHW.device)
-            self._open[name][:, :, cols] += weighted_KHW[:, :, : cols.stop - cols.start]
+            inside = slice(cols.stop - cols.start)
+            weights_HW = piece.weights(scores_KHW.device).to(scores_KHW.dtype)
+            self._open[name][:, :, cols].addcmul_(scores_KHW[:, :, inside], weights_HW[:, inside])
         if piece.last:
             self._close(self.grid[0])
             self._open.clear()
@@ -199,8 +200,10 @@ class Canvas:
         if count == 0:
             return
         self._judge({name: sums_KHW[:, :count] for name, sums_KHW in self._open.items()})
-        for name, sums_KHW in self._open.items():
-            self._open[name] = torch.cat([sums_KHW[:, count:], torch.zeros_like(sums_KHW[:, :count])], dim=1)
+        for sums_KHW in self._open.values():
+            below_KHW = sums_KHW[:, count:].clone()
+            sums_KHW[:, : below_KHW.shape[1]] = below_KHW
+            sums_KHW[:, below_KHW.shape[1] :] = 0
         self._top = row
 
     def _judge(self, answer: Mapping[str, Tensor]) -> None:
@@ -213,10 +216,12 @@ def _judged(name: str, scores: Tensor) -> dict[str, NDArray]:
     """What is kept of probabilities ``(K,)`` or ``(K, H, W)``."""
     if name == "classes":
         return {name: _floats(scores)}
+    if name == "changed":
+        return {name: _floats(scores[1].clamp(max=1))}
+    confidence_HW, answer_HW = scores.max(dim=0)  # many times faster than argmax on a CPU
     if name == "mask":
-        confidence_HW, answer_HW = scores.max(dim=0)
         return {"mask": _bytes(answer_HW), "confidence": _floats(confidence_HW.clamp(max=1))}
-    return {name: _floats(scores[1].clamp(max=1)) if name == "changed" else _bytes(scores.argmax(dim=0))}
+    return {name: _bytes(answer_HW)}
 
 
 Thing = TypeVar("Thing")

@@ -5,7 +5,7 @@ Letters: B pieces of one size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,7 +18,7 @@ from skysense.tasks.cache import load_frozen
 from skysense.tasks.detection.boxes import Found
 from skysense.tasks.detection.merge import without_doubles
 from skysense.tasks.feeding import Chunk
-from skysense.tasks.heads import Answers, Head
+from skysense.tasks.heads import Answer, Head
 from skysense.tasks.pieces import Canvas, grouped, pieces_of
 from skysense.tasks.predictions import Prediction
 from skysense.tasks.pyramid import Pyramid
@@ -61,8 +61,8 @@ class Predictor:
         )
         for group in grouped(pieces, self.batch_size, lambda pair: (pair[1].grid, pair[1].per_cell)):
             answers = self._answers([example for _, example in group])
-            for row, (piece, _) in enumerate(group):
-                canvases[piece.image].put(piece, _row(answers, row))
+            for (piece, _), answer in zip(group, answers, strict=True):
+                canvases[piece.image].put(piece, answer)
         return [canvas.prediction() for canvas in canvases]
 
     @torch.inference_mode()
@@ -74,52 +74,49 @@ class Predictor:
         for group in grouped(chunk.frozen, self.batch_size, lambda one: one.shape):
             batch = load_frozen(group).to(device)
             answers = self.head.answers(batch.maps, batch.grid, batch.sizes)
-            for row, one in enumerate(group):
-                canvases[one.piece.image - first].put(one.piece, _row(answers, row))
+            for one, answer in zip(group, answers, strict=True):
+                canvases[one.piece.image - first].put(one.piece, answer)
         return [canvas.prediction() for canvas in canvases]
 
-    def _answers(self, examples: Sequence[Example]) -> Answers:
+    def _answers(self, examples: Sequence[Example]) -> Iterator[Answer]:
         """Those of examples of one size, averaged over the mirror images."""
         if self.symmetries == (0,):
-            return self._once(examples)
-        parts = [turned_part(example) for example in examples]
-        total: dict[str, Tensor] = {}
-        boxes: list[list[Found]] = []
-        for symmetry in self.symmetries:
-            answers = self._once([turned(example, symmetry) for example in examples])
-            if isinstance(answers, dict):
-                for name, scores in answers.items():
-                    back = _scores_back(scores, symmetry, parts)
-                    if name in total:
-                        total[name].add_(back, alpha=1 / len(self.symmetries))
-                    else:
-                        total[name] = back / len(self.symmetries)
-            else:
-                boxes.append([_boxes_back(one, symmetry, part) for one, part in zip(answers, parts, strict=True)])
-        return total or [without_doubles(same) for same in zip(*boxes, strict=True)]
+            yield from self._once(examples)
+            return
+        sides = [self._once([turned(example, symmetry) for example in examples]) for symmetry in self.symmetries]
+        for example, *same in zip(examples, *sides, strict=True):
+            part = turned_part(example)
+            yield _mean([_back(one, symmetry, part) for one, symmetry in zip(same, self.symmetries, strict=True)])
 
-    def _once(self, examples: Sequence[Example]) -> Answers:
+    def _once(self, examples: Sequence[Example]) -> Iterator[Answer]:
         batch = imagery_of(examples).to(next(self.encoder.parameters()).device)
         return self.head.answers(self.encoder(batch), examples[0].grid, [example.size for example in examples])
 
 
-def _row(answers: Answers, row: int) -> dict[str, Tensor] | Found:
-    if isinstance(answers, dict):
-        return {name: scores[row] for name, scores in answers.items()}
-    return answers[row]
+def _mean(answers: Sequence[Answer]) -> Answer:
+    """Of several answers for one image: the mean of the probabilities, or what was found in any, once."""
+    boxes = [one for one in answers if isinstance(one, Found)]
+    if boxes:
+        return without_doubles(boxes)
+    scores = [one for one in answers if isinstance(one, dict)]
+    return {name: torch.stack([one[name] for one in scores]).mean(0) for name in scores[0]}
 
 
-def _scores_back(scores: Tensor, symmetry: int, parts: Sequence[tuple[int, int]]) -> Tensor:
-    """Scores ``(B, K)`` or ``(B, K, H, W)`` for mirror images as those for the images; padding stays where it is."""
+def _back(answer: Answer, symmetry: int, part: tuple[int, int]) -> Answer:
+    """An answer for a mirror image as one for the image."""
+    if isinstance(answer, Found):
+        return _boxes_back(answer, symmetry, part)
+    return {name: _scores_back(scores, symmetry, part) for name, scores in answer.items()}
+
+
+def _scores_back(scores: Tensor, symmetry: int, part: tuple[int, int]) -> Tensor:
+    """Scores ``(K,)`` or ``(K, H, W)`` for a mirror image as those for the image; padding stays where it is."""
     axes = [axis for bit, axis in ((2, -2), (4, -1)) if symmetry & bit]
-    if scores.ndim == 2 or not axes:
+    if scores.ndim == 1 or not axes:
         return scores
-    if all(part == scores.shape[2:] for part in parts):
-        return scores.flip(axes)
-    back = scores.clone()
-    for to_KHW, from_KHW, (height, width) in zip(back, scores, parts, strict=True):
-        to_KHW[:, :height, :width] = from_KHW[:, :height, :width].flip(axes)
-    return back
+    back_KHW, (height, width) = scores.clone(), part
+    back_KHW[:, :height, :width] = scores[:, :height, :width].flip(axes)
+    return back_KHW
 
 
 def _boxes_back(found: Found, symmetry: int, part: tuple[int, int]) -> Found:
