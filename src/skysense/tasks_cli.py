@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,12 +95,14 @@ def adapt(options: Namespace) -> int:
     from skysense.tasks.adapt import adapt
 
     config, labels = _config(options), _labels(options)
-    data = assign_splits(_open(options.data, labels), by=labels.split_by, seed=config.seed)
+    data = _open(options.data, labels)
     if options.dry_run:
-        return _dry_run(data, options.out)
+        return _dry_run(data, labels, config.seed, options.out)
+    data = assign_splits(data, by=labels.split_by, seed=config.seed)
     if options.model is None:
         raise InputError("there is nothing to adapt", fix="Give a model with --model, e.g. of skysense pretrain")
     model = _model(options, config)
+    _print_notes(data.notes)  # before learning takes its time
     with bar("adapting") as progress:
         outcome = adapt(
             config,
@@ -110,12 +113,12 @@ def adapt(options: Namespace) -> int:
             device=options.device,
             progress=progress,
         )
-    for note in outcome.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]")
+    _print_notes(note for note in outcome.notes if note not in data.notes)
     _print_skipped(outcome.skipped)
     if outcome.resumed:
-        console.print(f"went on after {outcome.resumed} epochs")
-    console.print(f"{outcome.epochs} epochs made; the adapted model is {escape(str(outcome.model))}")
+        console.print(f"went on after {_epochs(outcome.resumed)}")
+    made = f"{_epochs(outcome.epochs)} made; the adapted model is {outcome.model}"
+    console.print(escape(made), soft_wrap=True)  # paths stay whole, to be copied
     if outcome.evaluation is not None:
         _print_results(outcome.evaluation)
     return 0
@@ -188,9 +191,13 @@ def _held_out(data: LabelledData, split: str | None, labels: Labels, names: str 
         data, divided = assign_splits(data, by=labels.split_by, seed=seed), True
     if split == "all" or (split is None and not divided):
         return data
-    if split in (None, "train", "val", "test"):
+    if split not in (None, "train", "val", "test"):
+        raise InputError(f"split {split!r} is none of train, val, test, all")
+    counts = Counter(item.split for item in data.items)
+    if split or counts["test"]:
         return data.select(split or "test")  # type: ignore[arg-type]
-    raise InputError(f"split {split!r} is none of train, val, test, all")
+    held = ", ".join(f"{count} for {name}" for name, count in counts.items() if name)
+    raise InputError(f"{data.title} holds no example for test, but {held}", fix="Choose one with --split, or all")
 
 
 def _model(options: Namespace, config: AdaptConfig) -> SkySense:
@@ -207,32 +214,47 @@ def _model(options: Namespace, config: AdaptConfig) -> SkySense:
     return SkySense(model.config, model.region_table.cells, model.pieces)
 
 
-def _dry_run(data: LabelledData, out: Path) -> int:
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'' if count == 1 else 's'}"
+
+
+def _dry_run(data: LabelledData, labels: Labels, seed: int, out: Path) -> int:
     from skysense.data.labelled.dry_run import dry_run
 
+    try:
+        data = assign_splits(data, by=labels.split_by, seed=seed)
+    except InputError as error:  # to look at the data is how to find a division
+        data = replace(data, notes=(*data.notes, str(error)))
+    _print_notes(data.notes)
     with bar("looking") as progress:
         page = dry_run(data, progress)
     page.write(out / "data.html")
-    console.print(f"{data.title}: {len(data)} examples for {data.task}; open {escape(str(out / 'data.html'))}")
+    told = f"{data.title}: {len(data)} examples for {data.task}; open {out / 'data.html'}"
+    console.print(escape(told), soft_wrap=True)
     return 0
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
 
 
 def _print_skipped(skipped: Mapping[str, str]) -> None:
     for name, why in skipped.items():
-        console.print(f"[yellow]skipped {escape(name)}: {escape(why)}[/yellow]")
+        console.print(f"[yellow]skipped {escape(name)}: {escape(why)}[/yellow]", soft_wrap=True)
 
 
 def _print_results(evaluation: Evaluation) -> None:
     """The headline and its neighbours."""
     results = evaluation.results
-    table = Table("metric", "value", "95 % interval", title=f"{results.counts['images']} images")
+    table = Table("metric", "value", "95 % interval", title=f"{results.counts['images']} images, in percent")
     for name, one in results.metrics.items():
-        shown = f"{100 * one.value:.1f}" if one.value == one.value else "-"
-        style = "bold" if name == results.headline else ""
-        table.add_row(name, shown, f"{100 * one.lo:.1f} to {100 * one.hi:.1f}", style=style)
+        known = one.value == one.value
+        shown = (f"{100 * one.value:.1f}", f"{100 * one.lo:.1f} to {100 * one.hi:.1f}") if known else ("-", "")
+        table.add_row(name, *shown, style="bold" if name == results.headline else "")
     console.print(table)
     for baseline, metrics in results.baselines.items():
         trivial = metrics.get(results.headline)
         if trivial is not None and trivial.value == trivial.value:
             console.print(f"{escape(baseline)}: {results.headline} {100 * trivial.value:.1f}")
-    console.print(f"open {escape(str(evaluation.page))}")
+    console.print(f"open {escape(str(evaluation.page))}", soft_wrap=True)

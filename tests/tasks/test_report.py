@@ -8,9 +8,16 @@ import pytest
 from skysense.data.labelled.example import TASKS
 from skysense.errors import InputError
 from skysense.report import Report
-from skysense.tasks.metrics.results import Reliability, Results
+from skysense.tasks.metrics.results import ImageScore, Reliability, Results
 from skysense.tasks.predictions import ClassScores
-from skysense.tasks.report import add_differences, confusion_picture, evaluation_report, reliability_diagram
+from skysense.tasks.report import (
+    _beside,
+    _grid,
+    add_differences,
+    confusion_picture,
+    evaluation_report,
+    reliability_diagram,
+)
 from tests.tasks.metrics.made import filled, images
 
 
@@ -116,3 +123,29 @@ def test_bars_of_reliability() -> None:
     left, side = reliability_diagram(Reliability(count, right, right)).axes
     assert left.patches[14].get_height() == pytest.approx(0.75) and left.patches[0].get_height() == 0
     assert side.patches[14].get_height() == pytest.approx(100)
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_texts_above_pictures_are_whole(count: int) -> None:
+    note = "true: " + ", ".join(["a class with quite a long name"] * 5) + "\nanswered: nothing"
+    text = _beside(ImageScore("a_name_that_is_as_long_as_that_of_a_satellite_scene_is_34ver_12_41", 0.5), note)
+    assert text.splitlines()[-1] == "answered: nothing"
+    figure = _grid([np.zeros((8, 8, 3), np.uint8)] * count, [text] * count)
+    figure.draw_without_rendering()
+    for axis in figure.axes[:count]:
+        box = axis.title.get_window_extent()
+        assert box.y0 >= 0 and box.y1 <= figure.bbox.height
+        assert axis.get_window_extent().width > 0.7 * 2.15 * figure.dpi
+
+
+def test_a_class_without_truth_has_no_shares() -> None:
+    axis = confusion_picture(np.array([[3, 1], [0, 0]]), ["here", "absent"]).axes[0]
+    assert [text.get_text() for text in axis.texts] == ["75", "25"]
+
+
+def test_images_of_their_own_ground_are_called_images() -> None:
+    of = [(f"i{at}", f"g{at}", at % 3, ClassScores(np.eye(3, dtype=np.float32)[at % 3])) for at in range(12)]
+    html = evaluation_report(
+        "E", filled("classification", of, 3).results(resamples=5), facts={}, simulated=False
+    ).html()
+    assert "from resampling 12 images." in html

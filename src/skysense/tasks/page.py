@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from skysense.data.labelled.dataset import LabelledData
 from skysense.data.labelled.draw import draw_boxes, enlarge, overlay_mask, palette, picture
@@ -80,8 +81,7 @@ def write_page(
         "sensors": ", ".join(sensor.name for sensor in encoder.sensors.values()),
         "way": config.way,
         "decoder": config.decoder_for(adapted.task),
-        "parameters": f"{sum(one.numel() for one in encoder.parameters()) / 1e6:.1f} M in the encoder, "
-        f"{sum(one.numel() for one in adapted.head.parameters()) / 1e6:.2f} M in the head",
+        "parameters": f"{_million(encoder)} in the encoder, {_million(adapted.head)} in the head",
     }
     report = evaluation_report(
         f"{data.title}: {adapted.task}",
@@ -109,6 +109,11 @@ def write_page(
         )
     _skipped(report, skipped or {})
     report.write(path)
+
+
+def _million(module: nn.Module) -> str:
+    count = sum(one.numel() for one in module.parameters())
+    return f"{count / 1e6:.1f} M" if count >= 1e5 else f"{count:,}"
 
 
 def pictures_of(example: Example, prediction: Prediction, *, classes: int) -> list[Picture]:

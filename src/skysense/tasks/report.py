@@ -68,6 +68,9 @@ _OWN = {
 _WHOLE = ("images", "boxes", "detections")
 """Columns of the table of classes that are counts; the others are shares."""
 
+_PICTURE, _LINE, _WIDTH = 2.15, 0.13, 34
+"""Inches of a picture in a grid and of a line of the text above it, and letters in that line."""
+
 _NUMBERED = 15
 """Most classes of a confusion matrix whose cells have room for numbers."""
 
@@ -174,6 +177,8 @@ def confusion_picture(confusion_KK: NDArray[np.int64], classes: Sequence[str]) -
     axis.set_ylabel("truth", fontsize=9)
     if count <= _NUMBERED:
         for (row, column), share in np.ndenumerate(share_KK):
+            if not confusion_KK[row].any():
+                continue  # shares of nothing
             colour = "white" if share > 60 else "black"
             text = f"{share:.0f}" if share >= 0.5 or not confusion_KK[row, column] else "<1"
             axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
@@ -208,12 +213,15 @@ def reliability_diagram(reliability: Reliability) -> Figure:
 
 def _add_metrics(report: Report, results: Results) -> None:
     lead, meaning = results.metrics[results.headline], _MEANING | _MEANING_OF_MAP.get(results.task, {})
+    groups, images = lead.n_places, results.counts["images"]
+    drawn = f"{images:,} images" if groups == images else f"{groups:,} groups of images that lie on the same ground"
     report.paragraph(
         f"{results.headline}: {_percent(lead.value)} %, 95 % interval {_percent(lead.lo)} to {_percent(lead.hi)}, "
-        f"which resamples {lead.n_places:,} groups of images that lie on the same ground."
+        f"from resampling {drawn}."
     )
-    if lead.n_places < 10:
-        report.note(f"With {lead.n_places} groups an interval says little: it cannot see what other places are like.")
+    if groups < 10:
+        of = ("image" if groups == images else "group") + ("s" if groups != 1 else "")
+        report.note(f"With {groups} {of} an interval says little: it cannot see what other places are like.")
     rows: list[list[Cell]] = []
     for name in sorted(results.metrics, key=lambda name: name != results.headline):
         beside = [_cell(metrics[name]) if name in metrics else "" for metrics in results.baselines.values()]
@@ -289,10 +297,13 @@ def _grid(pictures: Sequence[NDArray[np.uint8]], texts: Sequence[str]) -> Figure
     """Pictures side by side with a text above each."""
     columns = min(4, len(pictures))
     rows = -(-len(pictures) // columns)
-    figure = need("matplotlib.figure", "train").Figure(figsize=(2.15 * columns, 3.0 * rows), layout="constrained")
+    lines = max(text.count("\n") + 1 for text in texts)
+    size = (_PICTURE * columns, (_PICTURE + _LINE * lines) * rows)  # matplotlib cuts off titles that find no room
+    figure = need("matplotlib.figure", "train").Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).flat
     for axis in axes:
         axis.set_axis_off()
+        axis.set_anchor("S")  # what room is left goes to the text
     for axis, picture, text in zip(figure.axes, pictures, texts, strict=False):
         axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
         axis.set_title(text, fontsize=7)
@@ -301,9 +312,9 @@ def _grid(pictures: Sequence[NDArray[np.uint8]], texts: Sequence[str]) -> Figure
 
 def _beside(image: ImageScore, note: str) -> str:
     """Name, score and note of an image in short lines."""
-    name = wrap(image.name, 34)[-2:]  # names of tiles differ in their ends
-    lines = [line for part in note.splitlines() for line in wrap(part, 34)]
-    return "\n".join([*name, f"{_percent(image.score)} %", *lines[:4]])
+    name = wrap(image.name, _WIDTH)[-2:]  # names of tiles differ in their ends
+    lines = [line for part in note.splitlines() for line in wrap(part, _WIDTH, max_lines=3, placeholder=" ...")]
+    return "\n".join([*name, f"{_percent(image.score)} %", *lines])
 
 
 def _cell(interval: Interval, sign: str = "") -> str:
