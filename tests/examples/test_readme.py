@@ -55,7 +55,8 @@ def test_the_example_fuses_three_sensors(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_commands_of_the_readme_are_understood() -> None:
     lines = [line for block in blocks("") for line in block.splitlines() if line.startswith("skysense ")]
     verbs = [build_parser().parse_args(shlex.split(line)[1:]).verb for line in lines]
-    assert verbs == ["simulate", "places", "pretrain", "probe", "embed", "weights", "weights", "embed"]
+    own = ["adapt", "adapt", "evaluate"]
+    assert verbs == ["simulate", "places", "pretrain", "probe", "embed", *own, "weights", "weights", "embed"]
 
 
 def test_a_released_checkpoint_becomes_a_map(
