@@ -98,7 +98,7 @@ def write_page(
         report.heading("Learning")
         panels = {"loss": {"loss": "loss"}, f"validation: {results.headline}": {"score": "score"}}
         report.figure(
-            curves(history, panels, exact=("score",)),
+            curves(history, panels, exact=("loss", "score")),
             alt="Loss and validation score by epoch",
             caption="By epoch."
             + (

@@ -54,12 +54,15 @@ _MEANING_OF_MAP = {
     },
     "oriented-detection": {"mAP50": "average precision at an overlap of 0.5 and 11 points of recall (DOTA)"},
 }
+_AVERAGE_PRECISION = (
+    "average precision at an overlap of 0.5, and of an image without objects what the surest detection lacks to 100 %"
+)
 _OWN = {
     "classification": "probability of the true class",
     "multilabel": "mean probability of what is so, over classes",
     "segmentation": "mIoU of the image",
-    "detection": "average precision at an overlap of 0.5",
-    "oriented-detection": "average precision at an overlap of 0.5",
+    "detection": _AVERAGE_PRECISION,
+    "oriented-detection": _AVERAGE_PRECISION,
     "change": "intersection over union of change",
     "semantic-change": "intersection over union of change",
 }
