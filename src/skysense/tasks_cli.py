@@ -58,7 +58,7 @@ class Labels:
 
 
 def adapt_parser() -> ArgumentParser:
-    """Adapt a model to labelled imagery of your own"""
+    """adapt a model to labelled imagery of your own"""
     parser = ArgumentParser(
         description="Learn a task from labelled imagery: classification, segmentation, boxes, oriented boxes, change. "
         "The same command goes on with a run that was cut off."
@@ -76,7 +76,7 @@ def adapt_parser() -> ArgumentParser:
 
 
 def evaluate_parser() -> ArgumentParser:
-    """Judge an adapted model on labelled imagery"""
+    """judge an adapted model on labelled imagery"""
     parser = ArgumentParser(description="Metrics with intervals, and a page with the best and the worst images.")
     parser.add_argument("model", type=Path, help="adapted.safetensors of a run of skysense adapt")
     parser.add_argument("data", type=Path, help="a folder with labels of the same kind")
