@@ -262,6 +262,20 @@ def test_a_label_that_was_mended_is_learned(tmp_path: Path) -> None:
     assert again.results.metrics["OA"].value == 1.0
 
 
+def test_a_date_that_was_mended_is_encoded_again(tmp_path: Path) -> None:
+    data = labelled("segmentation", [series_example(0)], splits=["train"])
+
+    def later(item: Item) -> Example:
+        one = data.read_item(item)
+        series = one.sample.series["s2"]
+        return replace(one, sample=replace(one.sample, series={"s2": replace(series, dates=series.dates + 30)}))
+
+    config = replace(FAST, way="linear", decoder="linear", epochs=1)
+    adapt(config, tiny(), data, tmp_path)
+    adapt(replace(config, epochs=2), tiny(), replace(data, read_item=later), tmp_path)
+    assert len(list((tmp_path / "features").glob("*.safetensors"))) == 2
+
+
 def test_features_that_nobody_vouches_for_are_removed(tmp_path: Path) -> None:
     config = replace(FAST, way="linear", epochs=1)
     adapt(config, tiny(), scene_data(4), tmp_path)

@@ -1,7 +1,7 @@
 """Frozen features, computed once: one file per window of an image, with its labels, in the folder of the run.
 
-A file is named after what is in it: the pixels, the labels, the window. A run that was cut off finds those that are
-finished, and an image or a label that was mended is encoded again. What another encoder made is removed.
+A file is named after what is in it: the pixels and dates, the labels, the window. A run that was cut off finds those
+that are finished, and an image or a label that was mended is encoded again. What another encoder made is removed.
 """
 
 from __future__ import annotations
@@ -227,10 +227,12 @@ def _labels(files: Sequence[dict[str, Tensor]]) -> Labels:
 
 
 def _digest(example: Example) -> str:
-    """A name for the pixels and labels of an example."""
+    """A name for the pixels, dates and labels of an example."""
     found = hashlib.blake2b(fingerprint(example), digest_size=16)
     for name, tensor in sorted(_label_tensors(labels_of([example])).items()):
         found.update(f"{name} {tuple(tensor.shape)}".encode())
         found.update(tensor.contiguous().numpy().tobytes())
+    for key, series in sorted(example.sample.series.items()):
+        found.update(key.encode() + series.dates.tobytes())
     found.update(repr((example.size, example.sample.region)).encode())
     return found.hexdigest()
