@@ -5,10 +5,10 @@
 
 ``KIT`` is the folder that holds flair/, floods/ and so on; the environment variable SKYSENSE_DATA names it otherwise.
 Files are copied as they are; only the scenes are cut out of larger images. What learns from several sensors or from
-series is a folder of places, see kit_to_places.py. The trees of the kit need no change. Some folders need a word more:
+series is a folder of places, see kit_to_places.py. Some folders need a word more:
 
     skysense adapt OUT/fields --labels.task oriented-detection --labels.stretch '[0, 2500]' --labels.tile 128 ...
-    skysense adapt KIT/trees --labels.tile 416 ...
+    skysense adapt OUT/trees --labels.tile 416 ...
 """
 
 from __future__ import annotations
@@ -133,6 +133,11 @@ def cattle(kit: Path, out: Path) -> None:
     (out / "annotations.json").write_text(json.dumps(coco, indent=1))
 
 
+def trees(kit: Path, out: Path) -> None:
+    """Aerial images with a box around every crown, for detection: COCO."""
+    shutil.copytree(kit / "trees", out)
+
+
 def floods(kit: Path, out: Path) -> None:
     """Sentinel-2 quick-looks before and after a flood, for change: SPLIT/before/a.png, after, change."""
     for split in ("train", "test"):
@@ -154,6 +159,7 @@ FOLDERS: Mapping[str, Callable[[Path, Path], None]] = {
     "building_boxes": building_boxes,
     "building_quads": building_quads,
     "cattle": cattle,
+    "trees": trees,
     "fields": fields,
     "floods": floods,
 }

@@ -34,6 +34,7 @@ def test_every_folder_is_of_one_format(out: Path) -> None:
         "building_boxes": ("detection", 200),
         "building_quads": ("oriented-detection", 200),
         "cattle": ("detection", 3),
+        "trees": ("detection", 4),
         "fields": ("segmentation", 1),
         "floods": ("change", 160),
     }

@@ -26,7 +26,7 @@ def test_the_task_decides_between_formats(several: Path) -> None:
     assert open_labelled(several, task="detection").task == "detection"
     with pytest.raises(InputError, match=re.escape("looks like several formats (masks: images/ and masks/")):
         open_labelled(several)
-    with pytest.raises(InputError, match=r"looks like several formats \(masks.*; coco.*format="):
+    with pytest.raises(InputError, match=r"looks like several formats \(masks.*; coco.*--labels.format masks"):
         open_labelled(several, task="segmentation")
     assert open_labelled(several, format="masks").task == "segmentation"
 

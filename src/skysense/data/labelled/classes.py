@@ -96,7 +96,7 @@ class MaskValues:
             raise InputError(
                 f"holds the values {foreign}; classes have {', '.join(map(str, self.values))}",
                 file=file,
-                fix="Give the missing classes, or the value that means no label: ignore=...",
+                fix="Give the missing classes, or the value that means no label: option ignore (--labels.ignore 0)",
             )
         return decoded_HW.astype(np.uint8)
 

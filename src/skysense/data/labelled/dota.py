@@ -13,6 +13,7 @@ from skysense.data.labelled.boxes import enclosing, hanging_over
 from skysense.data.labelled.classes import Classes, class_names, find_classes
 from skysense.data.labelled.coco import object_notes
 from skysense.data.labelled.dataset import LabelledData
+from skysense.data.labelled.dota_text import DotaObject, parse_dota
 from skysense.data.labelled.example import Task
 from skysense.data.labelled.head import read_head
 from skysense.data.labelled.imagery import understand
@@ -23,7 +24,6 @@ from skysense.errors import InputError
 from skysense.sensors import Sensor
 
 FOLDERS = ("images", "labelTxt")
-_HEADER = ("imagesource:", "gsd:")
 
 
 def read_dota(
@@ -44,7 +44,7 @@ def read_dota(
         InputError: no image with a label file, a line that is none, or a class that was not given.
     """
     pictures: list[Picture] = []
-    lines: dict[str, tuple[Path, list[tuple[list[float], str, bool]]]] = {}
+    found: dict[str, tuple[Path, list[DotaObject]]] = {}
     lonely: list[str] = []
     for (images, labels), split in folder_pairs(root, FOLDERS):
         texts = by_stem(labels, (".txt",))
@@ -52,14 +52,14 @@ def read_dota(
             name = file.relative_to(root).as_posix()
             if stem in texts:
                 pictures.append(Picture(name, file, split))
-                lines[name] = (texts[stem], read_lines(texts[stem]))
+                found[name] = (texts[stem], _read(texts[stem]))
             else:
                 lonely.append(name)
     if not pictures:
         raise InputError("holds no image with a label file of the same stem", file=root)
-    found = {label for _, rows in lines.values() for _, label, _ in rows}
-    names = class_names(classes or find_classes(root), found, file=root)
-    objects = {name: _objects(file, rows, names, task) for name, (file, rows) in lines.items()}
+    labels_found = {one.label for _, objects in found.values() for one in objects}
+    names = class_names(classes or find_classes(root), labels_found, file=root)
+    objects = {name: _objects(file, its, names, task) for name, (file, its) in found.items()}
     imagery, notes = understand((one.file for one in pictures), sensor=sensor, stretch=stretch)
     items, parts, dark = lay_out(pictures, imagery, tile)
     over = sum(_over(picture, objects[picture.name]) for picture in pictures) if task == "detection" else 0
@@ -67,40 +67,20 @@ def read_dota(
     return LabelledData(root.name, task, names, items, ObjectReader(imagery, parts, objects, task), notes=notes)
 
 
-def read_lines(file: Path) -> list[tuple[list[float], str, bool]]:
-    """Corners, class and whether it is difficult, of every object of a label file.
-
-    Raises:
-        InputError: a file that is no text, or a line of another form.
-    """
+def _read(file: Path) -> list[DotaObject]:
     try:
-        lines = file.read_text("utf-8").splitlines()
+        return parse_dota(file.read_text("utf-8"), file)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("could not be read as text", file=file) from error
-    rows = []
-    for number, line in enumerate(lines, 1):
-        words = line.split()
-        if not words or line.strip().lower().startswith(_HEADER):
-            continue
-        try:
-            if len(words) not in (9, 10):
-                raise ValueError(f"{len(words)} words")
-            corners = [float(word) for word in words[:8]]
-            rows.append((corners, words[8], len(words) == 10 and int(words[9]) > 0))
-        except ValueError as error:
-            raise InputError(
-                f"line {number} is not 'x1 y1 x2 y2 x3 y3 x4 y4 class difficult': {line.strip()[:80]!r}", file=file
-            ) from error
-    return rows
 
 
-def _objects(file: Path, rows: list[tuple[list[float], str, bool]], names: tuple[str, ...], task: Task) -> Objects:
-    quads_N42 = np.array([corners for corners, _, _ in rows], np.float32).reshape(-1, 4, 2)
+def _objects(file: Path, found: list[DotaObject], names: tuple[str, ...], task: Task) -> Objects:
+    quads_N42 = np.array([one.corners for one in found], np.float32).reshape(-1, 4, 2)
     return Objects(
         file,
-        [f"object {number}" for number in range(1, len(rows) + 1)],
-        np.array([names.index(label) for _, label, _ in rows], np.int64),
-        np.array([difficult for _, _, difficult in rows], np.bool_),
+        [f"object {number}" for number in range(1, len(found) + 1)],
+        np.array([names.index(one.label) for one in found], np.int64),
+        np.array([one.difficult > 0 for one in found], np.bool_),
         quads_N42 if task == "oriented-detection" else enclosing(quads_N42),
     )
 

@@ -196,7 +196,8 @@ class Imagery:
                 raise InputError(
                     f"{self.sensor.name} is 8-bit; found {', '.join(sorted(dtypes))}",
                     file=path,
-                    fix="Convert it to 8 bit, or say which values become 0 and 255, e.g. stretch=(0, 3000)",
+                    fix="Convert it to 8 bit, or say which values become 0 and 255: option stretch "
+                    "(--labels.stretch '[0, 3000]')",
                 )
             return
         tags = {key.upper(): value for key, value in dataset.tags().items()}
@@ -205,7 +206,7 @@ class Imagery:
             raise InputError(
                 f"does not say its unit; {self.sensor.name} must be {self.sensor.unit.value!r}",
                 file=path,
-                fix=f"If that is what it holds, name the sensor: sensor={self.sensor.name!r}",
+                fix=f"If that is what it holds, name the sensor: option sensor (--labels.sensor {self.sensor.name})",
             )
         check_unit(self.sensor, unit, dtypes, path)
 

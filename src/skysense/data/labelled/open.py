@@ -192,7 +192,8 @@ def recognise(source: Path, task: Task | None = None) -> Format:
         return serving[0]
     if serving:
         looks = "; ".join(f"{name}: {_FORMATS[name].looks}" for name in serving)
-        raise InputError(f"looks like several formats ({looks})", file=source, fix="Name one: format=..., or the task")
+        fix = f"Name one: option format (--labels.format {serving[0]}), or the task"
+        raise InputError(f"looks like several formats ({looks})", file=source, fix=fix)
     if fitting:
         looks = "; ".join(f"{_FORMATS[name].looks}: {', '.join(_FORMATS[name].tasks)}" for name in fitting)
         raise InputError(f"holds no labels for {task}; it holds {looks}", file=source)

@@ -123,7 +123,7 @@ def choose(places: Places, task: Task | None, label: str | None) -> Learnable:
     suited = [one for one in known if task in (None, one.task) and label in (None, one.label)]
     if suited and len({one.label for one in suited}) == 1:
         return suited[0]
-    wanted, fix = "" if task is None else f" for {task}", "Name one of them: label=..."
+    wanted, fix = "" if task is None else f" for {task}", "Name one of them: option label (--labels.label NAME)"
     if suited:
         found = f"has several labels{wanted}"
     elif label in places.legends:

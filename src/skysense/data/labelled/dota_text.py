@@ -1,7 +1,8 @@
 """The text of DOTA, the field's format for oriented objects: a line per object, eight numbers, class, difficulty.
 
 A file may begin with the lines ``imagesource:...`` and ``gsd:...``; then every line is
-``x1 y1 x2 y2 x3 y3 x4 y4 class difficult``, the corners in pixels, clockwise.
+``x1 y1 x2 y2 x3 y3 x4 y4 class difficult``, the corners in pixels, round the object. The difficulty may be missing, as
+in what some annotation programs write.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def parse_dota(text: str, file: str | Path | None = None) -> list[DotaObject]:
         file: named in errors.
 
     Raises:
-        InputError: a line that is not of the format; the message has the number of the line.
+        InputError: a line that is not of the format; the message has its number and its words.
     """
     lines = enumerate(text.lstrip("\ufeff").splitlines(), start=1)
     return [
@@ -51,17 +52,26 @@ def parse_dota(text: str, file: str | Path | None = None) -> list[DotaObject]:
 
 
 def _parsed(words: Sequence[str], number: int, file: str | Path | None) -> DotaObject:
-    if len(words) != 10:
-        raise InputError(f"line {number} has {len(words)} fields instead of 10", file=file, fix=_FIX)
     try:
-        corners = tuple(float(word) for word in words[:8])
+        if len(words) not in (9, 10):
+            raise ValueError(f"it has {len(words)} words")
+        corners = tuple(map(_finite, words[:8]))
+        if len(words) == 10 and not words[9].isdecimal():
+            raise ValueError(f"{words[9]!r} is no difficulty, 0 or 1")
     except ValueError as error:
-        raise InputError(f"line {number}: a corner is not a number", file=file, fix=_FIX) from error
-    if not all(math.isfinite(value) for value in corners):
-        raise InputError(f"line {number}: a corner is not finite", file=file, fix=_FIX)
-    if not words[9].isdecimal():
-        raise InputError(f"line {number}: {words[9]!r} is no difficulty (0 or 1)", file=file, fix=_FIX)
-    return DotaObject(corners, words[8], int(words[9]))
+        text = " ".join(words)[:80]
+        raise InputError(f"line {number} is no object of DOTA, {error}: {text!r}", file=file, fix=_FIX) from error
+    return DotaObject(corners, words[8], int(words[9]) if len(words) == 10 else 0)
+
+
+def _finite(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{word!r} is no coordinate")
+    return value
 
 
 def dota_line(one: DotaObject) -> str:

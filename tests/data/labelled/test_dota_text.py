@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from skysense.data.labelled.dota_text import DotaObject, dota_line, parse_dota
 from skysense.errors import InputError
-from skysense.tasks.rotated.dota import DotaObject, dota_line, parse_dota
 
 TEXT = """imagesource:GoogleEarth
 gsd:0.146343590398
@@ -19,6 +19,7 @@ def test_headers_and_empty_lines_are_passed_over() -> None:
     one, two = parse_dota(TEXT)
     assert one == DotaObject((2753, 2408, 2861, 2385, 2888, 2468, 2805, 2502), "plane", 0)
     assert (two.corners[0], two.label, two.difficult) == (3445.5, "large-vehicle", 1)
+    assert parse_dota("1 2 3 4 5 6 7 8 plane") == [DotaObject((1, 2, 3, 4, 5, 6, 7, 8), "plane", 0)]
     assert parse_dota("\ufeffimagesource:GoogleEarth\r\ngsd:null\r\n") == []
 
 
@@ -31,11 +32,11 @@ def test_a_line_comes_back() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("1 2 3 4 5 6 7 8 plane", "line 2 has 9 fields"),
-        ("1 2 3 4 5 6 7 8 small vehicle 0", "line 2 has 11 fields"),
-        ("1 2 3 4 5 6 7 x plane 0", "line 2: a corner is not a number"),
-        ("1 2 3 4 5 6 7 nan plane 0", "line 2: a corner is not finite"),
-        ("1 2 3 4 5 6 7 8 plane no", "line 2: 'no' is no difficulty"),
+        ("1 2 3 4 5 6 7 8", "line 2 is no object of DOTA, it has 8 words"),
+        ("1 2 3 4 5 6 7 8 small vehicle 0", "line 2 is no object of DOTA, it has 11 words"),
+        ("1 2 3 4 5 6 7 x plane 0", "line 2 is no object of DOTA, 'x' is no coordinate"),
+        ("1 2 3 4 5 6 7 nan plane 0", "line 2 is no object of DOTA, 'nan' is no coordinate"),
+        ("1 2 3 4 5 6 7 8 plane no", "line 2 is no object of DOTA, 'no' is no difficulty"),
     ],
 )
 def test_a_wrong_line_is_named(line: str, message: str) -> None:
