@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import skysense
-from skysense import plan_cli, tasks_cli, weights_cli
+from skysense import datasets_cli, plan_cli, tasks_cli, weights_cli
 from skysense.errors import InputError, SkySenseError, Stopped
 from skysense.pretrain.config import PretrainConfig
 from skysense.sensors import SENSORS, Unit
@@ -396,6 +396,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "adapt": tasks_cli.adapt_parser,
     "evaluate": tasks_cli.evaluate_parser,
     "embed": _embed_parser,
+    "datasets": datasets_cli.parser,
     "weights": weights_cli.parser,
     "demo": _demo_parser,
     "evidence": _evidence_parser,
@@ -412,6 +413,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "adapt": tasks_cli.adapt,
     "evaluate": tasks_cli.evaluate,
     "embed": _embed,
+    "datasets": datasets_cli.run,
     "weights": weights_cli.run,
     "demo": _demo,
     "evidence": _evidence,
@@ -421,6 +423,11 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
 }
 ACTIONS: dict[str, dict[str, Callable[[], ArgumentParser]]] = {
     "places": {"check": _check_parser},
+    "datasets": {
+        "list": datasets_cli.list_parser,
+        "show": datasets_cli.show_parser,
+        "check": datasets_cli.check_parser,
+    },
     "weights": {
         "inspect": weights_cli.inspect_parser,
         "convert": weights_cli.convert_parser,

@@ -5,9 +5,11 @@ Letters: B examples, K classes, D width, H W pixels of the label grid.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 AUXILIARY_WEIGHT = 0.4
 """Of the loss of the auxiliary head (specification 5.2)."""
+RARE = 0.02
+"""Share of the pixels that a decoder of changes takes for changed before it has learned anything."""
 
 Answer = dict[str, Tensor] | Found
 """For one image: probabilities by name, ``(K,)`` or ``(K, H, W)``; or what was found."""
@@ -216,16 +220,32 @@ def build_head(task: Task, classes: int, encoder: Pyramid, per_cell: int, config
         third = FCN(channels[-2], classes) if len(channels) > 1 else None
         return MaskHead(UperNet(channels, classes, **width), third)
     if task == "change":
-        if decoder == "bit":
-            return ChangeHead(BIT(channels, **width))
-        return ChangeHead(DifferenceUperNet(channels, **width))
+        found = BIT(channels, **width) if decoder == "bit" else DifferenceUperNet(channels, **width)
+        expect_rarely(found.classifier if isinstance(found, BIT) else found.upernet.classifier)
+        return ChangeHead(found)
     if task == "semantic-change":
-        return ChangeHead(SemanticChangeUperNet(channels, classes, **width))
+        semantic = SemanticChangeUperNet(channels, classes, **width)
+        expect_rarely(semantic.change.upernet.classifier)
+        return ChangeHead(semantic)
     strides = [stride * per_cell for stride in encoder.strides]
     resize = len(set(strides)) < len(strides)
     if resize:
         strides = [per_cell * 2.0**level for level in range(len(strides))]
     return BoxHead(_detector(task, channels, classes, strides, config), strides, resize=resize)
+
+
+def expect_rarely(classifier: nn.Conv2d) -> None:
+    """Begin with the odds of something rare for the second of two classes (focal loss, section 4.1).
+
+    Otherwise all features first learn to say "unchanged", and what changed is where they are silent: there the bias
+    alone is left to answer, and it learns slowly.
+
+    Args:
+        classifier: the last layer.
+    """
+    assert classifier.bias is not None
+    with torch.no_grad():
+        classifier.bias.copy_(torch.tensor([0.0, math.log(RARE / (1 - RARE))]))
 
 
 def _detector(

@@ -21,6 +21,8 @@ SPLIT_FOLDERS: Mapping[str, Split] = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
 }  # fmt: skip
 """Names of folders that stand for a split."""
+TILE_SIGN = "@"
+"""Stands between the name of an image and the corner of a tile of it."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def lay_out(
 
 
 def _item(picture: Picture, head: Head | None, window: Window | None) -> Item:
-    name = picture.name if window is None else f"{picture.name}@{window.row},{window.col}"
+    name = picture.name if window is None else f"{picture.name}{TILE_SIGN}{window.row},{window.col}"
     lon, lat = (None, None) if head is None else head.position(window or Window(0, 0, head.height, head.width))
     placed = lon is not None
     if not placed:

@@ -1,0 +1,92 @@
+"""Finding the folders of a published layout, and saying plainly what is not as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from skysense.errors import InputError
+
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".tzst", ".zst", ".rar", ".7z", ".001")
+_UNFINISHED = (".part", ".crdownload", ".aria2", ".tmp")
+
+
+def find_root(source: Path, marks: Sequence[str], name: str) -> Path:
+    """The folder that holds some files or folders: the one given, or the only one below it that does.
+
+    Archives often unpack into a folder of their own name, so one level is looked through.
+
+    Args:
+        source: that a person gave.
+        marks: paths that must be in the folder.
+        name: of the data set, as `skysense.datasets.card.card` knows it.
+
+    Raises:
+        InputError: no such folder, or several; the message says what is missing and what is there.
+    """
+    if not source.is_dir():
+        raise InputError("is not a folder", file=source, fix=_see(name))
+    inside = sorted(entry for entry in source.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    holding = [folder for folder in (source, *inside) if all((folder / mark).exists() for mark in marks)]
+    if source in holding or len(holding) == 1:
+        return holding[0]
+    if holding:
+        found = ", ".join(folder.name for folder in holding)
+        raise InputError(f"holds several copies of {name}: {found}", file=source, fix="Name one of them")
+    missing = ", ".join(mark for mark in marks if not (source / mark).exists())
+    raise InputError(f"is no copy of {name}: {missing} missing; {_there(source)}", file=source, fix=_see(name))
+
+
+def need_files(files: Collection[Path], what: str, root: Path, name: str) -> None:
+    """Refuse a copy of which files are missing: numbers of a part cannot be compared.
+
+    Args:
+        files: that must be there.
+        what: words for them.
+        root: of the copy, for the message.
+        name: of the data set.
+
+    Raises:
+        InputError: the message counts them and names the first.
+    """
+    missing = [file for file in files if not file.exists()]
+    if missing:
+        first = missing[0].relative_to(root).as_posix() if missing[0].is_relative_to(root) else missing[0]
+        raise InputError(
+            f"{len(missing)} of {len(files)} {what} are missing, first {first}; {_there(root)}",
+            file=root,
+            fix=f"Unpack all archives of it. {_see(name)}",
+        )
+
+
+def read_list(file: Path) -> list[str]:
+    """The lines of a list of names, without blanks and empty ones.
+
+    Raises:
+        InputError: it is missing or no text.
+    """
+    try:
+        return [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
+    except OSError as error:
+        raise InputError("is missing: it says which images are for what", file=file) from error
+    except UnicodeDecodeError as error:
+        raise InputError("is not a list of names in UTF-8", file=file) from error
+
+
+def _there(folder: Path) -> str:
+    """What a folder holds, in few words, with a hint at archives that were not unpacked."""
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    if not names:
+        return "it is empty"
+    unfinished = [name for name in names if name.endswith(_UNFINISHED)]
+    if unfinished:
+        return f"{unfinished[0]} was not downloaded whole"
+    packed = [name for name in names if name.lower().endswith(_ARCHIVES)]
+    if packed:
+        return f"it holds {', '.join(packed[:3])}, still to be unpacked"
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"it holds {', '.join(names[:5])}{more}"
+
+
+def _see(name: str) -> str:
+    return f"See the layout with: skysense datasets show {name}"
