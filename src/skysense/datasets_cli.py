@@ -1,4 +1,4 @@
-"""The verbs ``skysense datasets list | show | check``: parse, call, print."""
+"""The verbs ``skysense datasets list | show | check | scoreboard``: parse, call, print."""
 
 from __future__ import annotations
 
@@ -38,9 +38,16 @@ def check_parser() -> ArgumentParser:
     return parser
 
 
+def scoreboard_parser() -> ArgumentParser:
+    """Published results beside those of this package"""
+    parser = ArgumentParser(description="Write the table of published results, with the source of every number.")
+    parser.add_argument("--out", type=Path, default=None, help="a Markdown file; printed by default")
+    return parser
+
+
 def run(options: Namespace) -> int:
     """Do what was asked for; returns the exit status."""
-    action = {"list": _list, "show": _show, "check": _check}[options.action]
+    action = {"list": _list, "show": _show, "check": _check, "scoreboard": _scoreboard}[options.action]
     return action(options[options.action])
 
 
@@ -92,3 +99,15 @@ def _check(options: Namespace) -> int:
     console.print(table)
     console.print(f"licence: {escape(about.licence.strip())}", soft_wrap=True)
     return 1 if any(one.state == "bad" for one in found) else 0
+
+
+def _scoreboard(options: Namespace) -> int:
+    from skysense.datasets.scoreboard import page
+    from skysense.files import write_text
+
+    if options.out is None:
+        console.print(page(), markup=False, soft_wrap=True)
+    else:
+        write_text(options.out, page())
+        console.print(f"written: {escape(str(options.out))}", soft_wrap=True)
+    return 0

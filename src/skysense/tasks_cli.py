@@ -31,6 +31,9 @@ class Labels:
     """What the labels are; most of it is seen from the folder.
 
     Attributes:
+        dataset: the published data set that the folder is a copy of, see skysense datasets list; what it is then known
+            from its card, and of the other options only share and tile are used.
+        share: of the images of a published data set to learn from, where that is drawn.
         task: what to learn; by default what the format is mostly used for.
         format: of the folder, only needed where it looks like several.
         label: which label of places, or which attribute of the polygons of a vector file holds the class.
@@ -45,6 +48,8 @@ class Labels:
             (``group``) or single ones (``random``); by default the first of them that is known.
     """
 
+    dataset: str | None = None
+    share: float | None = None
     task: Task | None = None
     format: Format | None = None
     label: str | None = None
@@ -133,7 +138,14 @@ def evaluate(options: Namespace) -> int:
     adapted = load_adapted(options.model, device_of(options.device))
     begun = adapted.card.get("adapted", {})
     labels = _as_before(_labels(options), begun.get("opened", {}), options.data, adapted.task)
-    data = _held_out(_open(options.data, labels), options.split, labels, begun.get("names"), adapted.config.seed)
+    try:
+        opened = _open(options.data, labels)
+    except InputError as error:
+        if labels.dataset is None or options.labels.dataset is not None:
+            raise
+        fix = f"The model was adapted to {labels.dataset}; for other labels say what they are with --labels.format"
+        raise InputError(error.what, file=error.file, fix=fix) from error
+    data = _held_out(opened, options.split, labels, begun.get("names"), adapted.config.seed)
     with bar("judging") as progress:
         evaluation = evaluate(adapted, data, options.out, flips=options.flips, progress=progress)
     _print_skipped(evaluation.skipped)
@@ -155,23 +167,45 @@ def _labels(options: Namespace) -> Labels:
 
 
 def _open(source: Path, labels: Labels) -> LabelledData:
-    return open_labelled(source, **{name: value for name, value in vars(labels).items() if name != "split_by"})
+    said = _said(labels)
+    said.pop("split_by", None)
+    if labels.dataset is not None:
+        from skysense.datasets.catalogue import open_dataset
+
+        return open_dataset(said.pop("dataset"), source, **said)
+    if labels.share is not None:
+        raise InputError("share is of published data sets only", fix="Name the one that it is with --labels.dataset")
+    return open_labelled(source, **said)
+
+
+def _said(labels: Labels) -> dict[str, Any]:
+    """The options that differ from what they are by default."""
+    return {name: value for name, value in vars(labels).items() if value != getattr(Labels(), name)}
 
 
 def _opened(source: Path, labels: Labels) -> dict[str, Any]:
     """How data are opened, as far as it was said, and the format that was recognised."""
-    said = {name: value for name, value in vars(labels).items() if value != getattr(Labels(), name)}
-    return {**plain(said), "format": labels.format or recognise(source, labels.task)}
+    return {**plain(_said(labels)), "format": _format(source, labels, labels.task)}
+
+
+def _format(source: Path, labels: Labels, task: Task | None) -> str:
+    """What the folder is: a format, or a copy of a published data set."""
+    return labels.dataset or labels.format or recognise(source, task)
 
 
 def _as_before(labels: Labels, opened: Mapping[str, Any], source: Path, task: Task) -> Labels:
     """What was not said now, as it was said for training, if the folder has the same format."""
-    format = labels.format or recognise(source, task)
     found: dict[str, Any] = {"task": task}
-    if opened.get("format") == format:
-        found |= {name: tuple(value) if isinstance(value, list) else value for name, value in opened.items()}
-    said = {name: value for name, value in vars(labels).items() if value != getattr(Labels(), name)}
-    return Labels(**(found | said))
+    named = labels.dataset is not None or labels.format is not None
+    before = dict(opened)
+    format = before.pop("format", None)
+    if before.get("dataset") is not None:  # a copy of a published data set is not recognised by itself
+        if not named or labels.dataset == format:
+            found = before
+    elif labels.dataset is None and format == _format(source, labels, task):
+        found |= {**before, "format": format}
+    found = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    return Labels(**(found | _said(labels)))
 
 
 def _held_out(data: LabelledData, split: str | None, labels: Labels, names: str | None, seed: int) -> LabelledData:

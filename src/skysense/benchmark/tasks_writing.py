@@ -86,7 +86,7 @@ def grid(found: Sequence[Adapted]) -> list[list[str]]:
                 _shown(pooled(one.random)),
                 _shown(pooled(one.pretrained)),
                 percent(difference.value, difference.lo, difference.hi, sign=True),
-                told if difference.n_places >= FEW else f"{told}, of {difference.n_places} groups",
+                told if difference.n_places >= FEW else "too few to tell",
             ]
         )
     return rows
