@@ -49,6 +49,14 @@ def test_counts_and_a_class_that_is_missing_in_training(folder: Path) -> None:
     assert "no training example has c: it cannot be learned" in seen.warnings()
 
 
+def test_folders_that_are_places_rather_than_classes(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert not any("no class has two images" in text for text in survey(open_labelled(folder)).warnings())
+    other = tmp_path_factory.mktemp("places")
+    for place in ("here", "there"):
+        write(other / place / "image.png", rgb())
+    assert any("no class has two images" in text for text in survey(open_labelled(other)).warnings())
+
+
 def test_the_same_image_in_two_splits(folder: Path) -> None:
     data = open_labelled(folder)
     check_copies(data)

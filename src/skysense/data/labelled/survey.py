@@ -151,6 +151,8 @@ class Survey:
             absent = [names[index] for index in np.flatnonzero(train_K == 0)]
             if absent:
                 found.append(f"no training example has {', '.join(absent)}: it cannot be learned")
+        if self.data.task == "classification" and len(set(map(str, self.classes_of.values()))) == len(self.classes_of):
+            found.append("no class has two images: is each folder a place rather than a class? Then name the format")
         for one, other in self.copies[:5]:
             found.append(f"{one} and {other} are the same image in different splits: the result would be too good")
         if len(self.copies) > 5:
