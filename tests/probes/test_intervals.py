@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skysense.errors import InputError
-from skysense.probes.intervals import interval, paired
+from skysense.probes.intervals import corrected, interval, paired
 from skysense.probes.metrics import accuracy, mean_average_precision
 from skysense.probes.outcomes import Outcome
 
@@ -98,3 +98,10 @@ def test_other_places_cannot_be_compared() -> None:
         paired([_outcome(np.ones(3))], [_outcome(np.ones(4))], accuracy)
     with pytest.raises(InputError, match="no outcome"):
         interval([], accuracy)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_defined_on_no_resample_has_no_interval() -> None:
+    found = corrected(0.5, np.full(10, np.nan), 3)
+    assert found.value == 0.5 and np.isnan([found.lo, found.hi]).all()
+    assert corrected(0.5, np.array([0.4, 0.6, np.nan]), 3).lo < 0.5

@@ -9,6 +9,7 @@ Letters: P test places, R resamples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -134,10 +135,10 @@ def corrected(value: float, drawn_R: NDArray[np.floating], count: int, *, least:
         least: what a value can be at least; at most it is one.
 
     Returns:
-        NaN throughout if the value is not defined.
+        NaN at both ends if the value is not defined, or on no resample.
     """
-    if np.isnan(value):
-        return Interval(value, value, value, count)
+    if np.isnan(value) or np.isnan(drawn_R).all():
+        return Interval(value, math.nan, math.nan, count)
     margin = (1 - LEVEL) / 2
     lo, hi = np.nanquantile(drawn_R, [margin, 1 - margin]) - (np.nanmean(drawn_R) - value)
     return Interval(value, float(np.clip(lo, least, 1)), float(np.clip(hi, least, 1)), count)
