@@ -11,7 +11,11 @@ import pytest
 import rasterio
 import rasterio.warp
 
+<<<<<<< HEAD
 from tests.datasets.fakes import aid, bigearthnet, dynamicearthnet, pastis, resisc45
+=======
+from tests.datasets.fakes import aid, bigearthnet, dynamicearthnet, fmow_s2, pastis, resisc45
+>>>>>>> 7aed3986539695b5ee386ba96943e8bdfdc8d815
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # photographs have no place
 
@@ -218,3 +222,38 @@ def test_pastis_smaller_forms(tmp_path):
     assert _names(tmp_path / "PASTIS-R", "DATA_*") == ["DATA_S1A", "DATA_S1D", "DATA_S2"]
     (feature,) = json.loads((tmp_path / "PASTIS/metadata.geojson").read_text())["features"]
     assert [key for key in feature["properties"] if key.startswith("dates")] == ["dates-S2"]
+<<<<<<< HEAD
+=======
+
+
+def test_fmow_s2(tmp_path):
+    truth = fmow_s2.write(tmp_path)
+    assert len(truth.classes) == 62 and truth.classes == tuple(sorted(truth.classes))
+    assert len(truth.pixels) == 62 * 3 * 2
+    for split in ("train", "val", "test_gt"):
+        text = (tmp_path / f"{split}.csv").read_text()
+        assert text.startswith(
+            ',category,location_id,image_id,timestamp,polygon\n0,airport,0,6,2016-04-16T18:44:27.405Z,"'
+        )
+        rows = list(csv.DictReader(text.splitlines()))
+        paths = set()
+        for row in rows:
+            place = f"{row['category']}_{row['location_id']}"
+            paths.add(f"fmow-sentinel/{split}/{row['category']}/{place}/{place}_{row['image_id']}.tif")
+        assert paths == {path for path, of in truth.splits.items() if of == split}
+        unlisted = set(_names(tmp_path, f"fmow-sentinel/{split}/*/*/*.tif")) - paths
+        assert unlisted == {f"fmow-sentinel/{split}/airport/airport_0/airport_0_108.tif"}
+        with rasterio.open(tmp_path / unlisted.pop()) as file:
+            assert file.count == 1 and not file.read().any()
+        with rasterio.open(tmp_path / f"fmow-sentinel/{split}/zoo/zoo_0/zoo_0_100.tif") as file:
+            assert (file.count, file.dtypes[0], file.interleaving.name) == (13, "uint16", "pixel")
+            np.testing.assert_array_equal(file.read(), truth.pixels[f"fmow-sentinel/{split}/zoo/zoo_0/zoo_0_100.tif"])
+            assert f"{file.bounds.right:.8f} {file.bounds.bottom:.8f}" in rows[-1]["polygon"]
+    assert len({values.shape for values in truth.pixels.values()}) > 10
+
+
+def test_fmow_s2_tables_inside(tmp_path):
+    fmow_s2.write(tmp_path, classes=("multi-unit_residential",), images=1, dtype=np.float32, inside=True)
+    assert _names(tmp_path, "*") == ["fmow-sentinel"]
+    assert (tmp_path / "fmow-sentinel/val.csv").is_file()
+>>>>>>> 7aed3986539695b5ee386ba96943e8bdfdc8d815
