@@ -11,11 +11,7 @@ import pytest
 import rasterio
 import rasterio.warp
 
-<<<<<<< HEAD
-from tests.datasets.fakes import aid, bigearthnet, dynamicearthnet, pastis, resisc45
-=======
 from tests.datasets.fakes import aid, bigearthnet, dynamicearthnet, fmow_s2, pastis, resisc45
->>>>>>> 7aed3986539695b5ee386ba96943e8bdfdc8d815
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # photographs have no place
 
@@ -222,8 +218,6 @@ def test_pastis_smaller_forms(tmp_path):
     assert _names(tmp_path / "PASTIS-R", "DATA_*") == ["DATA_S1A", "DATA_S1D", "DATA_S2"]
     (feature,) = json.loads((tmp_path / "PASTIS/metadata.geojson").read_text())["features"]
     assert [key for key in feature["properties"] if key.startswith("dates")] == ["dates-S2"]
-<<<<<<< HEAD
-=======
 
 
 def test_fmow_s2(tmp_path):
@@ -256,4 +250,3 @@ def test_fmow_s2_tables_inside(tmp_path):
     fmow_s2.write(tmp_path, classes=("multi-unit_residential",), images=1, dtype=np.float32, inside=True)
     assert _names(tmp_path, "*") == ["fmow-sentinel"]
     assert (tmp_path / "fmow-sentinel/val.csv").is_file()
->>>>>>> 7aed3986539695b5ee386ba96943e8bdfdc8d815

@@ -34,13 +34,8 @@ CLASSES = (
 )
 PIXEL = 3.0  # metres
 _VECTOR = "Impervious_Surfaces"
-<<<<<<< HEAD
-# Low and high of the bands as stored. Planet has values below zero.
-_PLANET = ((-60, 1500), (-40, 1800), (-60, 2200), (200, 5000))  # B, G, R, NIR
-=======
 # Low and high of B, G, R, NIR as stored; there are values below zero.
 _PLANET = ((-60, -40, -60, 200), (1500, 1800, 2200, 5000))
->>>>>>> 7aed3986539695b5ee386ba96943e8bdfdc8d815
 
 
 @dataclass(frozen=True)
@@ -170,12 +165,7 @@ def _write_images(
     grid = _grid(area, size)
     planet = []
     for day in days:
-<<<<<<< HEAD
-        bands = [smooth(rng, (1, size, size), low, high, np.int16) for low, high in _PLANET]
-        planet.append(np.concatenate(bands))
-=======
         planet.append(smooth(rng, (4, size, size), *_PLANET, np.int16))
->>>>>>> 7aed3986539695b5ee386ba96943e8bdfdc8d815
         folder = f"planet/{area.zone}/{area.cell}/{area.cube}"
         name = f"{month}-{day:02d}.tif"
         write_tiff(_place(root, f"{folder}/PF-SR/{name}", area, nested), planet[-1], area.crs, grid)

@@ -27,11 +27,7 @@ CLASSES = (
 )  # fmt: skip
 _METRES = 1280
 _LAMBERT_93 = "EPSG:2154"
-<<<<<<< HEAD
-_S1_LIMITS = ((-18, -5), (-25, -11), (3, 10))  # VV, VH, VV - VH in dB
-=======
 _S1_LIMITS = ((-18, -25, 3), (-5, -11, 10))  # low and high of VV, VH, VV - VH in dB
->>>>>>> 7aed3986539695b5ee386ba96943e8bdfdc8d815
 _FORMS = {  # of the tree: sensors that it holds
     "PASTIS": ("S2",),
     "PASTIS-R": ("S2", "S1A", "S1D"),
@@ -113,12 +109,7 @@ def _series(rng: np.random.Generator, sensor: str, count: int, size: int) -> NDA
         series = np.stack([smooth(rng, (10, size, size), 200, 5000, np.int16) for _ in range(count)])
         series[1, :, :2, :2] = -10_000
         return series
-<<<<<<< HEAD
-    bands = [[smooth(rng, (1, size, size), low, high, np.float16)[0] for low, high in _S1_LIMITS] for _ in range(count)]
-    return np.asarray(bands)
-=======
     return np.stack([smooth(rng, (3, size, size), *_S1_LIMITS, np.float16) for _ in range(count)])
->>>>>>> 7aed3986539695b5ee386ba96943e8bdfdc8d815
 
 
 def _save(path: Path, values: NDArray) -> None:

@@ -12,25 +12,13 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from affine import Affine
-<<<<<<< HEAD
-from numpy.typing import DTypeLike, NDArray
-=======
 from numpy.typing import ArrayLike, DTypeLike, NDArray
->>>>>>> 7aed3986539695b5ee386ba96943e8bdfdc8d815
 from rasterio.errors import NotGeoreferencedWarning
 
 _KNOTS = 5
 
 
 def smooth(
-<<<<<<< HEAD
-    rng: np.random.Generator, shape_CHW: tuple[int, int, int], low: float, high: float, dtype: DTypeLike
-) -> NDArray:
-    """Random bands between two values without sharp edges: what JPEG keeps nearly."""
-    bands, height, width = shape_CHW
-    knots = rng.uniform(low, high, (bands, _KNOTS, _KNOTS))
-    values = np.einsum("yi,cij,xj->cyx", _between_knots(height), knots, _between_knots(width), optimize=True)
-=======
     rng: np.random.Generator, shape_CHW: tuple[int, int, int], low: ArrayLike, high: ArrayLike, dtype: DTypeLike
 ) -> NDArray:
     """Random bands between two values, or two of each band, without sharp edges: what JPEG keeps nearly."""
@@ -38,7 +26,6 @@ def smooth(
     low_C11, high_C11 = (np.reshape(limit, (-1, 1, 1)) for limit in (low, high))
     knots = rng.uniform(low_C11, high_C11, (bands, _KNOTS, _KNOTS))
     values = _between_knots(height) @ knots @ _between_knots(width).T
->>>>>>> 7aed3986539695b5ee386ba96943e8bdfdc8d815
     return values.astype(dtype) if np.issubdtype(dtype, np.floating) else np.rint(values).astype(dtype)
 
 
