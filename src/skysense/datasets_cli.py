@@ -74,6 +74,8 @@ def _show(options: Namespace) -> int:
             "imagery", escape(f"{one.sensor}: {one.bands}; {one.unit}; {one.gsd}; {one.size}; read as {one.read_as}")
         )
     table.add_row("images", ", ".join(f"{split} {count:,}" for split, count in about.amounts.items()))
+    if about.objects:
+        table.add_row("objects", ", ".join(f"{split} {count:,}" for split, count in about.objects.items()))
     table.add_row("classes", escape(", ".join(about.classes)))
     table.add_row("layout", escape(about.layout.rstrip()))
     table.add_row("splits", escape(about.splits.strip()))

@@ -65,6 +65,7 @@ class Card:
         classes: in the order of their index.
         values: what stands for the classes in the files, in the same order, where that is not their name.
         amounts: images by split, as published.
+        objects: boxes by split (or of ``all``), as published, where that was verified.
         hashes: of the division into splits by how it was asked for, where it can be known beforehand; see
             `skysense.datasets.splits.split_hash`.
         layout: the folders and files of a whole copy.
@@ -85,6 +86,7 @@ class Card:
     classes: tuple[str, ...]
     values: tuple[Any, ...] = ()
     amounts: Mapping[str, int]
+    objects: Mapping[str, int] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
     layout: str
     splits: str

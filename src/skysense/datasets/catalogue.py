@@ -11,12 +11,15 @@ from typing import Any
 from skysense.data.labelled.dataset import LabelledData
 from skysense.data.labelled.pictures import TILE_SIGN, check_tile
 from skysense.data.places_layout import Split
-from skysense.datasets import scenes
+from skysense.datasets import dior, fair1m, scenes
 from skysense.datasets.card import card
 from skysense.errors import InputError
 
 READERS: Mapping[str, Callable[..., LabelledData]] = {
     "aid": scenes.read_aid,
+    "dior": dior.read_dior,
+    "dior-r": dior.read_dior_r,
+    "fair1m": fair1m.read_fair1m,
     "resisc45": scenes.read_resisc45,
 }
 

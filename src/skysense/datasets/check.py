@@ -66,7 +66,9 @@ def check_dataset(
         seen = survey(chosen, progress)
     except InputError as error:
         return [*found, Finding("images", "bad", str(error))]
-    return [*found, *_images(chosen, seen), *_bands(seen), *_classes(about, seen, whole=len(chosen) == len(data))]
+    whole = len(chosen) == len(data)
+    found += [*_images(chosen, seen), *_bands(seen), *_classes(about, seen, whole)]
+    return [*found, *_objects(about, seen, whole and options.get("tile") is None)]
 
 
 def _amounts(about: Card, data: LabelledData) -> list[Finding]:
@@ -129,3 +131,20 @@ def _classes(about: Card, seen: Survey, whole: bool) -> list[Finding]:
     if not absent:
         return [Finding("classes", "good", told)]
     return [Finding("classes", "bad" if whole else "unsure", f"{told}; not {', '.join(absent)}")]
+
+
+def _objects(about: Card, seen: Survey, whole: bool) -> list[Finding]:
+    """Boxes beside the published numbers; those of tiles and of a part of the images say nothing."""
+    if not about.objects:
+        return []
+    if not whole:
+        return [Finding("objects", "unsure", "not counted: that needs every image, and whole ones")]
+    counts = {split: int(amount_K.sum()) for split, amount_K in seen.amount_K.items()}
+    counts["all"] = sum(counts.values())
+    found = []
+    for split, published in about.objects.items():
+        off = abs(counts.get(split, 0) - published)
+        # Readers leave out what has no area, and some who publish numbers do so, too.
+        state: Literal["good", "bad", "unsure"] = "good" if not off else "unsure" if off < 0.01 * published else "bad"
+        found.append(Finding(f"objects of {split}", state, f"{counts.get(split, 0):,} of {published:,}"))
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def need_files(files: Collection[Path], what: str, root: Path, name: str) -> Non
     Raises:
         InputError: the message counts them and names the first.
     """
-    missing = [file for file in files if not file.exists()]
+    listed = {folder: _entries(folder) for folder in {file.parent for file in files}}  # quicker than asking for each
+    missing = [file for file in files if file.name not in listed[file.parent]]
     if missing:
         first = missing[0].relative_to(root).as_posix() if missing[0].is_relative_to(root) else missing[0]
         raise InputError(
@@ -71,6 +73,10 @@ def read_list(file: Path) -> list[str]:
         raise InputError("is missing: it says which images are for what", file=file) from error
     except UnicodeDecodeError as error:
         raise InputError("is not a list of names in UTF-8", file=file) from error
+
+
+def _entries(folder: Path) -> set[str]:
+    return set(os.listdir(folder)) if folder.is_dir() else set()
 
 
 def _there(folder: Path) -> str:

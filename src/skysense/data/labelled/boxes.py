@@ -34,24 +34,32 @@ def check_boxes(corners_N4: NDArray[np.floating], whole: tuple[int, int], *, fil
     Raises:
         InputError: a box that is not finite, has no area or lies wholly outside the image.
     """
-    if not len(corners_N4):
-        return
-    x1, y1, x2, y2 = np.asarray(corners_N4, float).T
-    finite = np.isfinite(corners_N4).all(axis=1)
-    rules = (
-        (~finite, "holds numbers that are not finite"),
-        (finite & ~((x2 - x1 > _PIXELS) & (y2 - y1 > _PIXELS)), "has no area"),
-        (finite & ((x2 <= 0) | (y2 <= 0) | (x1 >= whole[1]) | (y1 >= whole[0])), "lies wholly outside the image"),
-    )
-    for broken, rule in rules:
-        if broken.any():
-            at = int(broken.argmax())
+    for broken_N, rule in _rules(corners_N4, whole):
+        if broken_N.any():
+            at = int(broken_N.argmax())
             box = ", ".join(f"{value:g}" for value in corners_N4[at])
             raise InputError(
                 f"{names[at]} {rule} (x1, y1, x2, y2 = {box}; the image is {whole[1]} x {whole[0]} px)",
                 file=file,
                 fix="Correct it or take it out",
             )
+
+
+def sound_boxes(corners_N4: NDArray[np.floating], whole: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which boxes `check_boxes` would let pass: ``(N,)``."""
+    return ~np.any([broken_N for broken_N, _ in _rules(corners_N4, whole)], axis=0)
+
+
+def _rules(corners_N4: NDArray[np.floating], whole: tuple[int, int]) -> tuple[tuple[NDArray[np.bool_], str], ...]:
+    """Which boxes break a rule, and words for it."""
+    values_N4 = np.asarray(corners_N4, float).reshape(-1, 4)
+    x1, y1, x2, y2 = values_N4.T
+    finite: NDArray[np.bool_] = np.isfinite(values_N4).all(axis=1)
+    return (
+        (~finite, "holds numbers that are not finite"),
+        (finite & ~((x2 - x1 > _PIXELS) & (y2 - y1 > _PIXELS)), "has no area"),
+        (finite & ((x2 <= 0) | (y2 <= 0) | (x1 >= whole[1]) | (y1 >= whole[0])), "lies wholly outside the image"),
+    )
 
 
 def hanging_over(corners_N4: NDArray[np.floating], whole: tuple[int, int]) -> int:

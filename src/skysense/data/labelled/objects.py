@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skysense.data.labelled.boxes import KEPT_SHARE, check_boxes, cut_boxes, cut_oriented, enclosing
+from skysense.data.labelled.boxes import KEPT_SHARE, check_boxes, cut_boxes, cut_oriented, enclosing, sound_boxes
 from skysense.data.labelled.dataset import Item
 from skysense.data.labelled.example import UNLABELLED, Boxes, Example, OrientedBoxes, Target, Task
 from skysense.data.labelled.imagery import Image, Imagery, Part
 from skysense.data.labelled.padding import pad_mask
-from skysense.data.labelled.polygons import burn, clipped, least_rectangles, shapely
+from skysense.data.labelled.polygons import burn, clipped, flat, least_rectangles, shapely
 from skysense.errors import InputError
 from skysense.geo import Window
 
@@ -61,6 +61,8 @@ class ObjectReader:
         objects: by name of the picture.
         task: detection, oriented-detection or segmentation.
         around: class of pixels outside of all objects, for segmentation; 255 for no label.
+        drop_faulty: leave out boxes without area or wholly outside their image instead of refusing them: published data
+            sets have some, and who measures on them does not correct them.
     """
 
     imagery: Imagery
@@ -68,6 +70,7 @@ class ObjectReader:
     objects: Mapping[str, Objects]
     task: Task
     around: int = UNLABELLED
+    drop_faulty: bool = False
 
     def __call__(self, item: Item) -> Example:
         """Read an example; see `LabelledData.read`."""
@@ -97,14 +100,20 @@ class ObjectReader:
         self, objects: Objects, label_N: NDArray[np.int64], ignore_N: NDArray[np.bool_], image: Image
     ) -> Target:
         """Boxes that are given by their corners."""
-        if self.task == "oriented-detection":
-            quads_N42 = np.asarray(objects.shapes, np.float32).reshape(-1, 4, 2)
-            check_boxes(enclosing(quads_N42), image.whole, file=objects.file, names=objects.names)
-            corners_N42 = least_rectangles(shapely().multipoints(quads_N42), file=objects.file)
-            return cut_oriented(OrientedBoxes(corners_N42, label_N, ignore_N), image.area, image.whole)
-        corners_N4 = np.asarray(objects.shapes, np.float32).reshape(-1, 4)
-        check_boxes(corners_N4, image.whole, file=objects.file, names=objects.names)
-        return cut_boxes(Boxes(corners_N4, label_N, ignore_N), image.area, image.whole)
+        oriented = self.task == "oriented-detection"
+        corners = np.asarray(objects.shapes, np.float32).reshape((-1, 4, 2) if oriented else (-1, 4))
+        around_N4 = enclosing(corners) if oriented else corners
+        if self.drop_faulty:
+            sound_N = sound_boxes(around_N4, image.whole)
+            if oriented:
+                sound_N &= ~flat(corners)
+            corners, label_N, ignore_N = corners[sound_N], label_N[sound_N], ignore_N[sound_N]
+        else:
+            check_boxes(around_N4, image.whole, file=objects.file, names=objects.names)
+        if not oriented:
+            return cut_boxes(Boxes(corners, label_N, ignore_N), image.area, image.whole)
+        corners_N42 = least_rectangles(shapely().multipoints(corners), file=objects.file)
+        return cut_oriented(OrientedBoxes(corners_N42, label_N, ignore_N), image.area, image.whole)
 
     def _cut_polygons(
         self, objects: Objects, label_N: NDArray[np.int64], ignore_N: NDArray[np.bool_], image: Image

@@ -100,7 +100,7 @@ def check_tile(tile: int | None) -> None:
 
 
 def lay_out(
-    pictures: Iterable[Picture], imagery: Imagery, tile: int | None
+    pictures: Iterable[Picture], imagery: Imagery, tile: int | None, *, placed: bool = True
 ) -> tuple[tuple[Item, ...], dict[str, Part], tuple[str, ...]]:
     """What can be read of some images: the whole of each, or tiles side by side.
 
@@ -111,6 +111,8 @@ def lay_out(
         pictures: the images.
         imagery: how they are read.
         tile: side in pixels, a multiple of 32; None for whole images.
+        placed: ask every TIFF where it lies, for which it must be opened. Not worth it for tens of thousands of them
+            whose splits are published; of tiles it is known anyway.
 
     Returns:
         The items, what each is read from, and notes.
@@ -123,7 +125,7 @@ def lay_out(
     parts: dict[str, Part] = {}
     empty = 0
     for picture in pictures:
-        head = _head(picture, tile)
+        head = _head(picture) if tile is not None or (placed and _is_tiff(picture.file)) else None
         windows: list[Window | None] = [None]
         dark = 0
         if head is not None and tile is not None and max(head.height, head.width) > tile:
@@ -149,10 +151,13 @@ def _item(picture: Picture, head: Head | None, window: Window | None) -> Item:
     return Item(name, group, picture.split, lon, lat)
 
 
-def _head(picture: Picture, tile: int | None) -> Head | None:
-    """The head of an image, if it may hold a place or is to be cut; None of one that cannot be opened: reading says."""
-    if tile is None and picture.file.suffix.lower() not in (".tif", ".tiff"):
-        return None
+def _is_tiff(file: Path) -> bool:
+    """Whether an image may know its place."""
+    return file.suffix.lower() in (".tif", ".tiff")
+
+
+def _head(picture: Picture) -> Head | None:
+    """The head of an image; None of one that cannot be opened: reading says why."""
     try:
         return read_head(picture.file)
     except InputError:

@@ -15,6 +15,7 @@ from skysense.errors import InputError, need
 from skysense.geo import Window
 
 _AREAS = ("Polygon", "MultiPolygon")
+_NOTHING = 0.01  # square pixels that come from rounding
 
 
 def shapely() -> Any:
@@ -67,6 +68,12 @@ def least_rectangles(geometries: Sequence[Any] | NDArray, *, file: Any) -> NDArr
         raise InputError(f"object {flat[0] + 1} has no area", file=file, fix="Remove it or correct its corners")
     corners = [np.asarray(one.exterior.coords)[:4] for one in around]
     return np.asarray(corners, np.float32).reshape(-1, 4, 2)
+
+
+def flat(quads_N42: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which sets of four corners enclose nothing, being one point or on one line: ``(N,)``."""
+    geo = shapely()
+    return geo.area(geo.convex_hull(geo.multipoints(quads_N42))) <= _NOTHING
 
 
 def burn(geometries: Sequence[Any] | NDArray, values: Sequence[int], area: Window, around: int) -> NDArray[np.uint8]:
