@@ -46,6 +46,8 @@ class Labels:
         tile: side in pixels, a multiple of 32, of the tiles that larger images are cut into.
         split_by: what is drawn to divide data without splits: blocks of ground (``location``), groups of images
             (``group``) or single ones (``random``); by default the first of them that is known.
+        validate: whether some examples choose the best epoch. Without them all that are not for testing are learned
+            from, as in the protocols of many published data sets, and the last epoch counts.
     """
 
     dataset: str | None = None
@@ -60,6 +62,7 @@ class Labels:
     stretch: tuple[float, float] | None = None
     tile: int | None = None
     split_by: By | None = None
+    validate: bool = True
 
 
 def adapt_parser() -> ArgumentParser:
@@ -103,7 +106,7 @@ def adapt(options: Namespace) -> int:
     data = _open(options.data, labels)
     if options.dry_run:
         return _dry_run(data, labels, config.seed, options.out)
-    data = assign_splits(data, by=labels.split_by, seed=config.seed)
+    data = assign_splits(data, by=labels.split_by, validate=labels.validate, seed=config.seed)
     if options.model is None:
         raise InputError("there is nothing to adapt", fix="Give a model with --model, e.g. of skysense pretrain")
     model = _model(options, config)
@@ -167,8 +170,7 @@ def _labels(options: Namespace) -> Labels:
 
 
 def _open(source: Path, labels: Labels) -> LabelledData:
-    said = _said(labels)
-    said.pop("split_by", None)
+    said = {name: value for name, value in _said(labels).items() if name not in ("split_by", "validate")}
     if labels.dataset is not None:
         from skysense.datasets.catalogue import open_dataset
 
@@ -222,7 +224,7 @@ def _held_out(data: LabelledData, split: str | None, labels: Labels, names: str 
 
     divided = any(item.split is not None for item in data.items)
     if not divided and names_digest(data, splits=False) == names:
-        data, divided = assign_splits(data, by=labels.split_by, seed=seed), True
+        data, divided = assign_splits(data, by=labels.split_by, validate=labels.validate, seed=seed), True
     if split == "all" or (split is None and not divided):
         return data
     if split not in (None, "train", "val", "test"):
@@ -256,7 +258,7 @@ def _dry_run(data: LabelledData, labels: Labels, seed: int, out: Path) -> int:
     from skysense.data.labelled.dry_run import dry_run
 
     try:
-        data = assign_splits(data, by=labels.split_by, seed=seed)
+        data = assign_splits(data, by=labels.split_by, validate=labels.validate, seed=seed)
     except InputError as error:  # to look at the data is how to find a division
         data = replace(data, notes=(*data.notes, str(error)))
     _print_notes(data.notes)

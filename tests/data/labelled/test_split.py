@@ -118,6 +118,15 @@ def test_validation_is_taken_from_training_if_there_is_none() -> None:
     assert data.notes[-1].startswith("no validation was given: it is taken from training, by group")
 
 
+def test_without_validation_all_that_is_not_for_testing_is_learned_from() -> None:
+    items = [Item(str(n), str(n), split) for n, split in enumerate(("train", "val", "test", None))]
+    found = assign_splits(data_of(items), validate=False)  # type: ignore[list-item]
+    assert [item.split for item in found.items] == ["train", "train", "test", None]
+    assert found.notes[-1] == "nothing is kept for validation: the last epoch counts"
+    counts = Counter(item.split for item in assign_splits(data_of(grid(10, 10)), validate=False).items)
+    assert set(counts) == {"train", "test"} and counts["train"] > 70
+
+
 def test_a_group_in_two_splits_is_refused() -> None:
     items = [Item("a1", "a", "train"), Item("b", "b", "val"), Item("a2", "a", "test")]
     with pytest.raises(InputError, match=r"a1 \(train\) and a2 \(test\) are of the same group 'a'"):

@@ -27,7 +27,7 @@ _NARROWER = math.sqrt(0.5)
 Units = list[list[Item]]
 
 
-def assign_splits(data: LabelledData, *, by: By | None = None, seed: int = 0) -> LabelledData:
+def assign_splits(data: LabelledData, *, by: By | None = None, validate: bool = True, seed: int = 0) -> LabelledData:
     """Give every item a split; splits that the data set brings along are kept.
 
     If it brings along some but none for validation, validation is taken from training in the same way.
@@ -35,6 +35,8 @@ def assign_splits(data: LabelledData, *, by: By | None = None, seed: int = 0) ->
     Args:
         data: the data set.
         by: what is drawn: blocks of ground, groups or single items; by default the first of them that is known.
+        validate: whether there is to be validation. Without it, as in protocols that learn from a given share and test
+            on the rest, its examples are learned from too.
         seed: of the draw; the same gives the same.
 
     Returns:
@@ -49,16 +51,22 @@ def assign_splits(data: LabelledData, *, by: By | None = None, seed: int = 0) ->
     given = [item for item in data.items if item.split is not None]
     if not given:
         units, how = _units(data, data.items, by)
-        if len(units) < len(SHARES):
+        shares: Mapping[Split, float] = SHARES
+        if not validate:
+            shares = {"train": SHARES["train"] + SHARES["val"], "test": SHARES["test"]}
+        if len(units) < len(shares):
             raise InputError(
-                f"{data.title} cannot be divided into {', '.join(SHARES)} {how}: there are only {len(units)} of them",
+                f"{data.title} cannot be divided into {', '.join(shares)} {how}: there are only {len(units)} of them",
                 fix="Give the splits yourself, cut smaller tiles, or divide at random",
             )
-        chosen = _drawn(units, SHARES, seed)
+        chosen = _drawn(units, shares, seed)
         return _noted(data.split_as({item.name: chosen[item.name] for item in data.items}), f"divided {how}")
     check_groups(data)
     if len(given) < len(data.items):
         data = _noted(data, f"{len(data.items) - len(given)} items have no split and are not used")
+    if not validate:
+        kept = tuple(replace(item, split="train") if item.split == "val" else item for item in data.items)
+        return _noted(replace(data, items=kept), "nothing is kept for validation: the last epoch counts")
     if any(item.split == "val" for item in given):
         return data
     training = [item for item in given if item.split == "train"]
