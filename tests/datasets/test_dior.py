@@ -41,7 +41,8 @@ def test_horizontal_boxes(tmp_path: Path, old: bool) -> None:
     assert splits.items() >= expected.items() if old else splits == truth.splits
     assert Counter(splits.values()) == {"train": 3, "val": 2, "test": 2}
     for name, example in by_name(data).items():
-        np.testing.assert_array_equal(example.sample.series["hr"].values[0][:, :160, :160], truth.pixels[name])
+        found = example.sample.series["hr"].values[0][:, :160, :160]
+        assert np.abs(found.astype(int) - truth.pixels[name]).mean() < 2  # decoders of JPEG differ a little
         target = example.target
         assert [data.classes[label] for label in target.label_N] == [label for label, _, _ in truth.labels[name]]
         wanted = [[*corners.min(axis=0), *corners.max(axis=0)] for _, corners, _ in truth.labels[name]]

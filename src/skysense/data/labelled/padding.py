@@ -29,13 +29,20 @@ def pad_series(series: Series) -> Series:
     right = whole_windows(width, series.sensor) - width
     if not down and not right:
         return series
-    edge = ((0, down), (0, right))
     return replace(
         series,
-        values=np.pad(series.values, ((0, 0), (0, 0), *edge)),
-        valid=np.pad(series.valid, ((0, 0), *edge)),
-        clear=None if series.clear is None else np.pad(series.clear, ((0, 0), *edge)),
+        values=_filled(series.values, down, right),
+        valid=_filled(series.valid, down, right),
+        clear=None if series.clear is None else _filled(series.clear, down, right),
     )
+
+
+def _filled(values: NDArray, down: int, right: int) -> NDArray:
+    """Zeros below and to the right; quicker than `numpy.pad`, which every image would feel."""
+    height, width = values.shape[-2:]
+    filled = np.zeros((*values.shape[:-2], height + down, width + right), values.dtype)
+    filled[..., :height, :width] = values
+    return filled
 
 
 def pad_sample(sample: Sample) -> Sample:
