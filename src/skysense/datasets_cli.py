@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -73,9 +74,11 @@ def _show(options: Namespace) -> int:
         table.add_row(
             "imagery", escape(f"{one.sensor}: {one.bands}; {one.unit}; {one.gsd}; {one.size}; read as {one.read_as}")
         )
-    table.add_row("images", ", ".join(f"{split} {count:,}" for split, count in about.amounts.items()))
+    table.add_row("images", _amounts(about.amounts))
+    for version, amounts in about.versions.items():
+        table.add_row(f"images, {version}", _amounts(amounts))
     if about.objects:
-        table.add_row("objects", ", ".join(f"{split} {count:,}" for split, count in about.objects.items()))
+        table.add_row("objects", _amounts(about.objects))
     table.add_row("classes", escape(", ".join(about.classes)))
     table.add_row("layout", escape(about.layout.rstrip()))
     table.add_row("splits", escape(about.splits.strip()))
@@ -85,6 +88,10 @@ def _show(options: Namespace) -> int:
     table.add_row("sources", escape("\n".join(f"{one.where}: {one.tells}" for one in about.sources)))
     console.print(table)
     return 0
+
+
+def _amounts(by_split: Mapping[str, int]) -> str:
+    return ", ".join(f"{split} {count:,}" for split, count in by_split.items())
 
 
 def _check(options: Namespace) -> int:

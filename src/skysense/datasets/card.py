@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from skysense.data.labelled.example import TASKS, Task
+from skysense.datasets.splits import share_count
 from skysense.errors import ConfigError, InputError
 
 _CARDS = files("skysense.datasets") / "cards"
@@ -65,6 +66,7 @@ class Card:
         classes: in the order of their index.
         values: what stands for the classes in the files, in the same order, where that is not their name.
         amounts: images by split, as published.
+        versions: the same of other published versions that can be read, by their name.
         objects: boxes by split (or of ``all``), as published, where that was verified.
         hashes: of the division into splits by how it was asked for, where it can be known beforehand; see
             `skysense.datasets.splits.split_hash`.
@@ -86,6 +88,7 @@ class Card:
     classes: tuple[str, ...]
     values: tuple[Any, ...] = ()
     amounts: Mapping[str, int]
+    versions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     objects: Mapping[str, int] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
     layout: str
@@ -105,6 +108,19 @@ class Card:
     def examples(self) -> int:
         """Images of all splits."""
         return sum(self.amounts.values())
+
+    def published(self, version: str | None, share: float | None) -> dict[str, int]:
+        """Images by split that a whole copy has.
+
+        Args:
+            version: one of ``versions``, or another word for the one of ``amounts``.
+            share: of the published training list that is learned from, None for all. Where no list is published, shares
+                are drawn from all images and do not change how many there are.
+        """
+        amounts = dict(self.versions.get(version or "", self.amounts))
+        if share is not None and "train" in amounts:
+            amounts["train"] = share_count(amounts["train"], share)
+        return amounts
 
 
 def card_names() -> tuple[str, ...]:

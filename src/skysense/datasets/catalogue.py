@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skysense.data.labelled.dataset import LabelledData
+from skysense.data.labelled.dataset import ItemTable, LabelledData
 from skysense.data.labelled.pictures import TILE_SIGN, check_tile
+from skysense.data.labelled.survey import Progress
 from skysense.data.places_layout import Split
-from skysense.datasets import dior, fair1m, scenes
+from skysense.datasets import bigearthnet, dior, fair1m, fmow, scenes
 from skysense.datasets.card import card
 from skysense.errors import InputError
 
 READERS: Mapping[str, Callable[..., LabelledData]] = {
     "aid": scenes.read_aid,
+    "bigearthnet-mm": bigearthnet.read_bigearthnet_mm,
+    "bigearthnet-s2": bigearthnet.read_bigearthnet_s2,
     "dior": dior.read_dior,
     "dior-r": dior.read_dior_r,
     "fair1m": fair1m.read_fair1m,
+    "fmow-s2": fmow.read_fmow_s2,
     "resisc45": scenes.read_resisc45,
 }
 
 
-def open_dataset(name: str, source: str | Path, **options: Any) -> LabelledData:
+def open_dataset(name: str, source: str | Path, *, progress: Progress | None = None, **options: Any) -> LabelledData:
     """Open a copy of a published data set, with its splits; no pixel is read.
 
     Args:
         name: of the data set, see `skysense.datasets.card.card_names`.
         source: its folder, as unpacked.
+        progress: called now and then by readers that take long when a folder is opened for the first time.
         options: those that its reader has: ``share`` of the images to learn from, ``tile`` in pixels, ...; None is as
             if it were not there.
 
@@ -37,21 +43,27 @@ def open_dataset(name: str, source: str | Path, **options: Any) -> LabelledData:
         InputError: an unknown name or option, or a folder that is no whole copy.
     """
     read = READERS[card(name).name]
-    known = list(inspect.signature(read).parameters)[1:]
+    parameters = list(inspect.signature(read).parameters)[1:]
+    known = [one for one in parameters if one != "progress"]
     given = {key: value for key, value in options.items() if value is not None}
     unused = [key for key in given if key not in known]
     if unused:
         takes = f"takes {', '.join(known)}" if known else "takes none"
         raise InputError(f"{name} has no option {', '.join(unused)}; it {takes}")
     check_tile(given.get("tile"))
+    if "progress" in parameters:
+        given["progress"] = progress
     data = read(Path(source), **given)
-    found, published = len(pictures_of(data)), card(name).examples
+    found = sum(pictures_by_split(data).values())
+    published = sum(card(name).published(data.version, given.get("share")).values())
     if found == published:
         return data
     note = f"{found:,} of {published:,} published images: numbers cannot be compared; skysense datasets check says more"
     return replace(data, notes=(*data.notes, note))
 
 
-def pictures_of(data: LabelledData) -> set[tuple[str, Split | None]]:
-    """The images that items are, or are tiles of, with their split."""
-    return {(item.name.split(TILE_SIGN)[0], item.split) for item in data.items}
+def pictures_by_split(data: LabelledData) -> Counter[Split | None]:
+    """How many images each split has, where items are images or tiles of them."""
+    if isinstance(data.items, ItemTable):
+        return data.items.amounts()
+    return Counter(split for _, split in {(item.name.split(TILE_SIGN)[0], item.split) for item in data.items})

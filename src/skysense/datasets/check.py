@@ -13,7 +13,8 @@ import numpy as np
 from skysense.data.labelled.dataset import LabelledData
 from skysense.data.labelled.survey import Progress, Survey, survey
 from skysense.datasets.card import Card, card
-from skysense.datasets.catalogue import open_dataset, pictures_of
+from skysense.datasets.catalogue import open_dataset, pictures_by_split
+from skysense.datasets.listed import Listed, absent
 from skysense.datasets.splits import split_hash
 from skysense.errors import InputError
 
@@ -45,7 +46,7 @@ def check_dataset(
         name: of the data set.
         source: its folder.
         deep: read every image instead of some.
-        progress: called after every image.
+        progress: called after every image, and while a reader makes ready.
         options: as `open_dataset` takes them.
 
     Raises:
@@ -53,12 +54,17 @@ def check_dataset(
     """
     about = card(name)
     try:
-        data = open_dataset(name, source, **options)
+        data = open_dataset(name, source, progress=progress, **options)
     except InputError as error:
         if error.file is None:  # not about the folder
             raise
         return [Finding("layout", "bad", str(error))]
-    found = [Finding("layout", "good", f"opened as {about.title}"), *_amounts(about, data)]
+    version = f", {data.version}" if data.version else ""
+    found = [
+        Finding("layout", "good", f"opened as {about.title}{version}"),
+        *_amounts(about, data, options.get("share")),
+    ]
+    found += _listed(data)
     found.append(_division(about, data, options))
     found += [Finding("note", "unsure", note) for note in data.notes]
     chosen = data if deep else replace(data, items=_some(data))
@@ -71,17 +77,33 @@ def check_dataset(
     return [*found, *_objects(about, seen, whole and options.get("tile") is None)]
 
 
-def _amounts(about: Card, data: LabelledData) -> list[Finding]:
+def _amounts(about: Card, data: LabelledData, share: float | None) -> list[Finding]:
     """Images by split beside the published numbers."""
-    counts = Counter(str(split) for _, split in pictures_of(data))
-    by_split = {split: count for split, count in about.amounts.items() if split in ("train", "val", "test")}
-    if len(by_split) < len(about.amounts):  # the published numbers are not by the splits that were asked for
-        total = sum(counts.values())
-        state: Literal["good", "bad"] = "good" if total == about.examples else "bad"
-        return [Finding("images", state, f"{total:,} of {about.examples:,} published")]
+    counts: Counter[str] = Counter()
+    for one, count in pictures_by_split(data).items():
+        counts[str(one)] += count
+    published = about.published(data.version, share)
+    by_split = {split: count for split, count in published.items() if split in ("train", "val", "test")}
+    if len(by_split) < len(published):  # the published numbers are not by the splits that were asked for
+        total, whole = sum(counts.values()), sum(published.values())
+        state: Literal["good", "bad"] = "good" if total == whole else "bad"
+        return [Finding("images", state, f"{total:,} of {whole:,} published")]
     return [
         Finding(f"images for {split}", "good" if counts[split] == count else "bad", f"{counts[split]:,} of {count:,}")
         for split, count in by_split.items()
+    ]
+
+
+def _listed(data: LabelledData) -> list[Finding]:
+    """Whether what a published list names is there, where opening did not look."""
+    reader = data.read_item
+    if not isinstance(reader, Listed):
+        return []
+    missing, first = absent(path for item in data.items for path in reader.paths(item))
+    if not missing:
+        return [Finding("listed", "good", "every folder or file that the lists name is there")]
+    return [
+        Finding("listed", "bad", f"{missing:,} that the lists name are missing, first {first}: unpack all archives")
     ]
 
 

@@ -29,6 +29,11 @@ class Head:
     crs: Any
     transform: Any
 
+    @property
+    def whole(self) -> Window:
+        """All of it."""
+        return Window(0, 0, self.height, self.width)
+
     def position(self, area: Window) -> tuple[float | None, float | None]:
         """Longitude and latitude (WGS 84 degrees) of the middle of a part, both None if nobody knows."""
         if self.crs is None:

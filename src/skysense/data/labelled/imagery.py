@@ -100,11 +100,13 @@ class Imagery:
         sensor: what they are of.
         declared: whether a person named the sensor, and with it the unit.
         stretch: values that become 0 and 255, for imagery of more than 8 bits; None for none.
+        bands: names of all bands of a file in their order, where it is known and the files do not say it.
     """
 
     sensor: Sensor
     declared: bool = False
     stretch: tuple[float, float] | None = None
+    bands: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.stretch is not None and not self.stretch[0] < self.stretch[1]:
@@ -180,8 +182,10 @@ class Imagery:
 
     def _bands(self, dataset: Any, path: Path) -> tuple[list[int], bool]:
         """1-based positions of the sensor's bands in a file, and whether what is marked as alpha is none."""
-        names, count = band_names(dataset), len(self.sensor.bands)
-        ignore_alpha, _ = alpha_is_data(dataset)
+        names, count = list(self.bands) or band_names(dataset), len(self.sensor.bands)
+        if len(names) != dataset.count:
+            raise InputError(f"has {dataset.count} bands; it should have {len(names)}: {', '.join(names)}", file=path)
+        ignore_alpha = bool(self.bands) or alpha_is_data(dataset)[0]
         if suits(self.sensor, names):
             picked = self.sensor.select(np.arange(1, len(names) + 1), names, axis=0)
             indexes = [int(index) for index in picked]

@@ -192,7 +192,8 @@ def survey(data: LabelledData, progress: Progress | None = None) -> Survey:
         twin = first_with.setdefault(fingerprint(example), item)
         if twin.split != item.split:
             seen.copies.append((f"{twin.name} ({twin.split})", f"{item.name} ({item.split})"))
-    seen.data = replace(data, items=tuple(kept))
+    if seen.failures:
+        seen.data = replace(data, items=tuple(kept))
     return seen
 
 
