@@ -13,7 +13,7 @@ from skysense.data.labelled.dataset import ItemTable, LabelledData
 from skysense.data.labelled.pictures import TILE_SIGN, check_tile
 from skysense.data.labelled.survey import Progress
 from skysense.data.places_layout import Split
-from skysense.datasets import bigearthnet, dior, fair1m, fmow, scenes
+from skysense.datasets import bigearthnet, dior, dynamicearthnet, fair1m, fmow, pastis, scenes
 from skysense.datasets.card import card
 from skysense.errors import InputError
 
@@ -23,8 +23,13 @@ READERS: Mapping[str, Callable[..., LabelledData]] = {
     "bigearthnet-s2": bigearthnet.read_bigearthnet_s2,
     "dior": dior.read_dior,
     "dior-r": dior.read_dior_r,
+    "dynamicearthnet-change": dynamicearthnet.read_dynamicearthnet_change,
+    "dynamicearthnet-mm": dynamicearthnet.read_dynamicearthnet_mm,
+    "dynamicearthnet-planet": dynamicearthnet.read_dynamicearthnet_planet,
+    "dynamicearthnet-s2": dynamicearthnet.read_dynamicearthnet_s2,
     "fair1m": fair1m.read_fair1m,
     "fmow-s2": fmow.read_fmow_s2,
+    "pastis-mm": pastis.read_pastis_mm,
     "resisc45": scenes.read_resisc45,
 }
 

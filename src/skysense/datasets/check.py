@@ -110,7 +110,7 @@ def _listed(data: LabelledData) -> list[Finding]:
 def _division(about: Card, data: LabelledData, options: Mapping[str, Any]) -> Finding:
     """The hash of the splits beside that of a whole copy, where it is known."""
     here = split_hash(data.items)
-    asked = ", ".join(f"{key} {value:g}" for key, value in options.items() if value is not None) or "as published"
+    asked = ", ".join(f"{key} {value}" for key, value in options.items() if value is not None) or "as published"
     known = about.hashes.get(asked)
     if known is None:
         return Finding("splits", "good", f"{asked}: hash {here}; compare it with that of others")

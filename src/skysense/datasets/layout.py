@@ -35,7 +35,7 @@ def find_root(source: Path, marks: Sequence[str], name: str) -> Path:
         found = ", ".join(folder.name for folder in holding)
         raise InputError(f"holds several copies of {name}: {found}", file=source, fix="Name one of them")
     missing = ", ".join(mark for mark in marks if not (source / mark).exists())
-    raise InputError(f"is no copy of {name}: {missing} missing; {_there(source)}", file=source, fix=_see(name))
+    raise InputError(f"is no copy of {name}: {missing} missing; {there(source)}", file=source, fix=_see(name))
 
 
 def need_files(files: Collection[Path], what: str, root: Path, name: str) -> None:
@@ -55,7 +55,7 @@ def need_files(files: Collection[Path], what: str, root: Path, name: str) -> Non
     if missing:
         first = missing[0].relative_to(root).as_posix() if missing[0].is_relative_to(root) else missing[0]
         raise InputError(
-            f"{len(missing)} of {len(files)} {what} are missing, first {first}; {_there(root)}",
+            f"{len(missing)} of {len(files)} {what} are missing, first {first}; {there(root)}",
             file=root,
             fix=f"Unpack all archives of it. {_see(name)}",
         )
@@ -79,7 +79,7 @@ def _entries(folder: Path) -> set[str]:
     return set(os.listdir(folder)) if folder.is_dir() else set()
 
 
-def _there(folder: Path) -> str:
+def there(folder: Path) -> str:
     """What a folder holds, in few words, with a hint at archives that were not unpacked."""
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     if not names:

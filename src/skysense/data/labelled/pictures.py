@@ -99,6 +99,18 @@ def check_tile(tile: int | None) -> None:
         raise InputError(f"tile={tile} must be a positive multiple of {CELL_HR_PX} pixels")
 
 
+def tile_windows(height: int, width: int, tile: int) -> list[Window]:
+    """Windows side by side on an image of this size, in pixels; those at the right and bottom edge are smaller."""
+    whole = Window(0, 0, height, width)
+    corners = [(row, col) for row in range(0, height, tile) for col in range(0, width, tile)]
+    return [part for row, col in corners if (part := Window(row, col, tile, tile).intersect(whole))]
+
+
+def tile_name(picture: str, window: Window) -> str:
+    """Name of a tile of an image, by its upper left corner in pixels."""
+    return f"{picture}{TILE_SIGN}{window.row},{window.col}"
+
+
 def lay_out(
     pictures: Iterable[Picture], imagery: Imagery, tile: int | None, *, placed: bool = True
 ) -> tuple[tuple[Item, ...], dict[str, Part], tuple[str, ...]]:
@@ -142,7 +154,7 @@ def lay_out(
 
 
 def _item(picture: Picture, head: Head | None, window: Window | None) -> Item:
-    name = picture.name if window is None else f"{picture.name}{TILE_SIGN}{window.row},{window.col}"
+    name = picture.name if window is None else tile_name(picture.name, window)
     lon, lat = (None, None) if head is None else head.position(window or Window(0, 0, head.height, head.width))
     placed = lon is not None
     if not placed:
@@ -165,9 +177,7 @@ def _head(picture: Picture) -> Head | None:
 
 
 def _tiles(file: Path, head: Head, tile: int, imagery: Imagery) -> tuple[list[Window | None], int]:
-    """Windows side by side, those at the right and bottom edge smaller, and how many more hold nothing observed."""
-    whole = Window(0, 0, head.height, head.width)
-    corners = [(row, col) for row in range(0, head.height, tile) for col in range(0, head.width, tile)]
-    grid = [part for row, col in corners if (part := Window(row, col, tile, tile).intersect(whole))]
+    """Windows side by side where anything was observed, and how many more there are."""
+    grid = tile_windows(head.height, head.width, tile)
     kept: list[Window | None] = [*imagery.occupied(file, grid)]
     return kept or [None], len(grid) - len(kept)  # of an image without anything, reading it complains
