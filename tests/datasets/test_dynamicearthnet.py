@@ -123,7 +123,9 @@ def test_months_without_sentinel2_are_left_out_and_counted(copy: tuple[Path, Tru
     assert {item.name for item in data.items} == with_it and len(with_it) == len(truth.pixels) - 1
     assert "labelled months without an image of sentinel2 are left out: 1 for train" in data.notes
     example = data.read(0)
-    assert (example.per_cell, example.size, set(example.sample.series)) == (32, (SIZE, SIZE), {"s2"})
+    assert (example.per_cell, example.size, set(example.sample.series)) == (1, (SIZE, SIZE), {"s2"})
+    stored = truth.pixels[data.items[0].name]["sentinel2"][READ_OF_S2]
+    np.testing.assert_array_equal(example.sample.series["s2"].values[0, :, :SIZE, :SIZE], stored)  # on one grid here
 
 
 @pytest.mark.parametrize(("sensor", "pairs"), [(None, 12), ("sentinel-2-l2a", 12), ("optical-hr", 14)])
@@ -192,11 +194,21 @@ def test_sentinel_on_a_grid_of_its_own(own: Path) -> None:
     crs, grid = at(own, 10, west=13, north=4)
     values = smooth(np.random.default_rng(1), (12, 31, 32), 200, 4000, np.uint16)
     write_tiff(own / S2_FILE, values, crs, grid)
-    data = opened("s2", own)
-    series = data.read(0).sample.series["s2"]
+    series = opened("mm", own).read(0).sample.series["s2"]
     metres = np.kron(values[READ_OF_S2], np.ones((1, 10, 10)))[:, 4:, 13:]
     cell = round(32 * PIXEL)
     np.testing.assert_allclose(series.values[0, :, :3, :3], blocks(metres[:, : 3 * cell, : 3 * cell], cell), rtol=1e-6)
+    alone = opened("s2", own).read(0).sample.series["s2"].values[0, :, :SIZE, :SIZE]
+    centres = ((np.arange(SIZE) + 0.5) * PIXEL).astype(int)
+    np.testing.assert_array_equal(alone, metres[:, centres][:, :, centres])
+
+
+def test_sentinel2_alone_is_not_seen_beyond_its_image(own: Path) -> None:
+    crs, grid = at(own, 10, west=0, north=0)
+    write_tiff(own / S2_FILE, np.full((12, 24, 14), 900, np.uint16), crs, grid)  # 240 m by 140 m
+    series = opened("s2", own).read(0).sample.series["s2"]
+    seen = (np.arange(SIZE) + 0.5) * PIXEL
+    np.testing.assert_array_equal(series.valid[0, :SIZE, :SIZE], (seen < 240)[:, None] & (seen < 140))
 
 
 def test_cells_that_sentinel_does_not_reach_are_not_valid(own: Path) -> None:
@@ -213,7 +225,7 @@ def test_names_of_bands_in_a_file_are_believed(own: Path) -> None:
     with rasterio.open(own / S2_FILE, "r+") as file:
         file.descriptions = [f"B{k:02d}" for k in range(1, 9)] + ["B8A", "B09", "B11", "B12"]
         stored = file.read()
-    values = opened("s2", own).read(0).sample.series["s2"].values
+    values = opened("mm", own).read(0).sample.series["s2"].values
     np.testing.assert_allclose(values[0, :, :3, :3], blocks(stored[[1, 2, 3, 4, 5, 6, 7, 8, 10, 11]]), rtol=1e-6)
 
 

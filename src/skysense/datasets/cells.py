@@ -1,4 +1,4 @@
-"""Means of pixels of any grid over the cells of the lattice, each pixel by the share of it that lies on the cell.
+"""Images of any grid on another one: means over cells of the lattice, or the pixel beneath each pixel.
 
 Letters: C bands, H W pixels, h w cells, N cells along an axis, M pixels along an axis.
 """
@@ -80,7 +80,33 @@ def overlaps(source: Head, ground: Head, area: Window, file: Path) -> Overlaps:
     """
     down = np.append(np.arange(area.row, area.row + area.height, CELL_HR_PX), area.row + area.height)
     across = np.append(np.arange(area.col, area.col + area.width, CELL_HR_PX), area.col + area.width)
-    y, x = down.astype(np.float64), across.astype(np.float64)
+    y, x = _onto(source, ground, down.astype(np.float64), across.astype(np.float64), file)
+    return Overlaps(_overlap(y, source.height), _overlap(x, source.width))
+
+
+def beneath(source: Head, ground: Head, area: Window, file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The row ``(H,)`` and column ``(W,)`` of the pixels of an image beneath the centres of those of a part of another.
+
+    They may lie beside the image: below zero, or its height or width and more.
+
+    Args:
+        source: of the image to take pixels from.
+        ground: of the image whose pixels are asked for.
+        area: the part of the ground, in its pixels.
+        file: the image to take pixels from, for messages.
+
+    Raises:
+        InputError: as `overlaps`.
+    """
+    down, across = np.arange(area.height, dtype=np.float64), np.arange(area.width, dtype=np.float64)
+    y, x = _onto(source, ground, area.row + down + 0.5, area.col + across + 0.5, file)
+    return np.floor(y.round(_FINEST)).astype(np.int64), np.floor(x.round(_FINEST)).astype(np.int64)
+
+
+def _onto(
+    source: Head, ground: Head, y: NDArray[np.float64], x: NDArray[np.float64], file: Path
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rows and columns of one image, in pixels, as those of another; errors as `overlaps`."""
     if source.crs is None or ground.crs is None:
         if (source.height, source.width) != (ground.height, ground.width):
             raise InputError(
@@ -88,14 +114,13 @@ def overlaps(source: Head, ground: Head, area: Window, file: Path) -> Overlaps:
                 "says where they lie",
                 file=file,
             )
-    else:
-        if source.crs != ground.crs:
-            raise InputError(f"lies in {source.crs.to_string()}, the labels in {ground.crs.to_string()}", file=file)
-        (a, b, c, d, e, f), (a2, b2, c2, d2, e2, f2) = source.transform[:6], ground.transform[:6]
-        if b or d or b2 or d2:
-            raise InputError("or its labels do not lie north up", file=file)
-        y, x = (e2 * y + f2 - f) / e, (a2 * x + c2 - c) / a
-    return Overlaps(_overlap(y, source.height), _overlap(x, source.width))
+        return y, x
+    if source.crs != ground.crs:
+        raise InputError(f"lies in {source.crs.to_string()}, the labels in {ground.crs.to_string()}", file=file)
+    (a, b, c, d, e, f), (a2, b2, c2, d2, e2, f2) = source.transform[:6], ground.transform[:6]
+    if b or d or b2 or d2:
+        raise InputError("or its labels do not lie north up", file=file)
+    return (e2 * y + f2 - f) / e, (a2 * x + c2 - c) / a
 
 
 def _overlap(edges: NDArray[np.float64], length: int) -> Overlap:

@@ -1,7 +1,8 @@
 """Land cover of 75 areas in 24 months, from Planet, Sentinel-2 and Sentinel-1: DynamicEarthNet.
 
 Labels lie on the pixels of Planet (3 m), which are taken for those of the high-resolution image: 32 of them are the
-side of a cell. Images of Sentinel are averaged onto these cells, whatever grid they lie on.
+side of a cell. Images of Sentinel are averaged onto these cells, whatever grid they lie on. Where Sentinel-2 is alone,
+a pixel of the labels is a cell, so that nothing of its detail is lost.
 
 Letters: C bands, H W pixels of Planet, h w cells.
 """
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import rasterio
@@ -30,7 +32,7 @@ from skysense.data.labelled.pairs import differs
 from skysense.data.labelled.pictures import tile_name, tile_windows
 from skysense.datasets.bands import Named
 from skysense.datasets.card import card
-from skysense.datasets.cells import overlaps
+from skysense.datasets.cells import beneath, overlaps
 from skysense.datasets.dynamicearthnet_files import Month, find_months
 from skysense.errors import InputError
 from skysense.geo import Window
@@ -150,7 +152,7 @@ def _laid_out(
             items.append(Item(item, area, dates[0].split, lon, lat))
             parts[item] = Part(picture, file, window)
     about = card(name)
-    reader = MonthReader(tuple(keys), parts, months)
+    reader = MonthReader(tuple(keys), parts, months, 1 if tuple(keys) == ("s2",) else 32)
     return LabelledData(about.title, about.task, about.classes, tuple(items), reader, notes=notes)
 
 
@@ -173,11 +175,13 @@ class MonthReader:
         modalities: whose images are read.
         parts: what each item is read from: the part of the (earlier) labels.
         months: one or two by name of the picture.
+        per_cell: pixels of the labels on the side of a cell.
     """
 
     modalities: tuple[Modality, ...]
     parts: Mapping[str, Part]
     months: Mapping[str, tuple[Month, ...]]
+    per_cell: Literal[1, 32]
 
     def __call__(self, item: Item) -> Example:
         """Read an example; see `LabelledData.read`."""
@@ -185,12 +189,12 @@ class MonthReader:
         read = [self._month(item, part, month) for month in self.months[part.picture]]
         sample, mask_HW, size = read[0]
         if len(read) == 1:
-            return Example(item.name, sample, mask_HW, 32, size)
+            return Example(item.name, sample, mask_HW, self.per_cell, size)
         after, after_HW, later = read[1]
         if later != size:
             raise InputError("is of another size than the month before", file=self.months[part.picture][1].label)
         target = Change(differs(mask_HW, after_HW), mask_HW, after_HW)
-        return Example(item.name, sample, target, 32, size, after)
+        return Example(item.name, sample, target, self.per_cell, size, after)
 
     def _month(self, item: Item, part: Part, month: Month) -> tuple[Sample, NDArray[np.uint8], tuple[int, int]]:
         """Imagery and labels, both padded, and the size of what is no padding."""
@@ -198,13 +202,14 @@ class MonthReader:
         series: dict[Modality, Series] = {}
         for key in self.modalities:
             file = month.images.get(_ARCHIVES[key])
-            one = None if file is None else _READ[key](file, head, area, np.datetime64(f"{month.month}-01", "D"))
+            read = _sentinel2_alone if self.per_cell == 1 else _READ[key]
+            one = None if file is None else read(file, head, area, np.datetime64(f"{month.month}-01", "D"))
             if one is not None:
                 series[key] = one
         if not series:
             raise InputError("has labels, but in its part of the images nothing was observed", file=month.label)
         sample = pad_sample(Sample(item.name, series, lon=item.lon, lat=item.lat))
-        rows, cols = (side * 32 for side in sample.grid)
+        rows, cols = (side * self.per_cell for side in sample.grid)
         ground = head.footprint(area)
         if ground is not None:
             ground = grown(ground, rows / area.height, cols / area.width)
@@ -263,6 +268,22 @@ def _sentinel2(file: Path, ground: Head, area: Window, day: np.datetime64) -> Se
     """Reflectance of a month, averaged over cells; the day is not known, the first stands for it."""
     found = _cells(Named(file, SENTINEL2_BANDS, SENTINEL2_L2A), ground, area, power=False)
     return None if found is None else _series(SENTINEL2_L2A, *found, day)
+
+
+def _sentinel2_alone(file: Path, ground: Head, area: Window, day: np.datetime64) -> Series | None:
+    """Reflectance of a month beneath the centre of each pixel of the labels."""
+    image = Named(file, SENTINEL2_BANDS, SENTINEL2_L2A)
+    head = image.head()
+    rows_H, cols_W = beneath(head, ground, area, file)
+    inside_H, inside_W = (rows_H >= 0) & (rows_H < head.height), (cols_W >= 0) & (cols_W < head.width)
+    if not (inside_H.any() and inside_W.any()):
+        return None
+    top, left = int(rows_H[inside_H].min()), int(cols_W[inside_W].min())
+    height, width = int(rows_H[inside_H].max()) + 1 - top, int(cols_W[inside_W].max()) + 1 - left
+    values_CHW, seen_HW = image.read(Window(top, left, height, width))
+    rows_H, cols_W = (rows_H - top).clip(0, height - 1), (cols_W - left).clip(0, width - 1)
+    seen_HW = seen_HW[rows_H][:, cols_W] & inside_H[:, None] & inside_W
+    return _series(SENTINEL2_L2A, np.where(seen_HW, values_CHW[:, rows_H][:, :, cols_W], 0), seen_HW, day)
 
 
 def _sentinel1(file: Path, ground: Head, area: Window, day: np.datetime64) -> Series | None:
