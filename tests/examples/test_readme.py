@@ -53,9 +53,10 @@ def test_the_example_fuses_three_sensors(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_commands_of_the_readme_are_understood() -> None:
-    lines = [line for block in blocks("") for line in block.splitlines() if line.startswith("skysense ")]
+    whole = [block.replace("\\\n", " ") for block in blocks("")]
+    lines = [line for block in whole for line in block.splitlines() if line.startswith("skysense ")]
     verbs = [build_parser().parse_args(shlex.split(line)[1:]).verb for line in lines]
-    own = ["adapt", "adapt", "evaluate"]
+    own = ["adapt", "adapt", "evaluate", "adapt", "adapt", "adapt", "datasets", "datasets"]
     assert verbs == ["simulate", "places", "pretrain", "probe", "embed", *own, "weights", "weights", "embed"]
 
 
