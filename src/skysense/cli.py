@@ -427,6 +427,7 @@ ACTIONS: dict[str, dict[str, Callable[[], ArgumentParser]]] = {
         "list": datasets_cli.list_parser,
         "show": datasets_cli.show_parser,
         "check": datasets_cli.check_parser,
+        "tile": datasets_cli.tile_parser,
         "scoreboard": datasets_cli.scoreboard_parser,
     },
     "weights": {

@@ -1,4 +1,4 @@
-"""The verbs ``skysense datasets list | show | check | scoreboard``: parse, call, print."""
+"""The verbs ``skysense datasets list | show | check | tile | scoreboard``: parse, call, print."""
 
 from __future__ import annotations
 
@@ -39,6 +39,17 @@ def check_parser() -> ArgumentParser:
     return parser
 
 
+def tile_parser() -> ArgumentParser:
+    """Copy a data set with its large images in blocks, to read parts of them quickly"""
+    parser = ArgumentParser(
+        description="Copy a folder: PNG, JPEG and striped TIFF of more than 2000 px as GeoTIFF in blocks without loss, "
+        "all else as it is. The same command goes on with a copy that was cut off."
+    )
+    parser.add_argument("folder", type=Path, help="a data set, as its archives unpack")
+    parser.add_argument("out", type=Path, help="folder of the copy")
+    return parser
+
+
 def scoreboard_parser() -> ArgumentParser:
     """Published results beside those of this package"""
     parser = ArgumentParser(description="Write the table of published results, with the source of every number.")
@@ -48,8 +59,8 @@ def scoreboard_parser() -> ArgumentParser:
 
 def run(options: Namespace) -> int:
     """Do what was asked for; returns the exit status."""
-    action = {"list": _list, "show": _show, "check": _check, "scoreboard": _scoreboard}[options.action]
-    return action(options[options.action])
+    actions = {"list": _list, "show": _show, "check": _check, "tile": _tile, "scoreboard": _scoreboard}
+    return actions[options.action](options[options.action])
 
 
 def _list(_options: Namespace) -> int:
@@ -108,6 +119,19 @@ def _check(options: Namespace) -> int:
     console.print(table)
     console.print(f"licence: {escape(about.licence.strip())}", soft_wrap=True)
     return 1 if any(one.state == "bad" for one in found) else 0
+
+
+def _tile(options: Namespace) -> int:
+    from skysense.datasets.tiled import make_tiled
+
+    with bar("copying") as progress:
+        copied = make_tiled(options.folder, options.out, progress)
+    done = f"{copied.tiled:,} images in blocks, {copied.as_they_are:,} other files"
+    before = f", {copied.before:,} were there before" if copied.before else ""
+    console.print(escape(f"{options.out}: {done}{before}"), soft_wrap=True)
+    for file in copied.damaged:
+        console.print(f"[yellow]damaged, copied as it is:[/yellow] {escape(str(file))}", soft_wrap=True)
+    return 0
 
 
 def _scoreboard(options: Namespace) -> int:

@@ -13,7 +13,19 @@ from skysense.data.labelled.dataset import ItemTable, LabelledData
 from skysense.data.labelled.pictures import TILE_SIGN, check_tile
 from skysense.data.labelled.survey import Progress
 from skysense.data.places_layout import Split
-from skysense.datasets import bigearthnet, dior, dynamicearthnet, fair1m, fmow, pastis, scenes
+from skysense.datasets import (
+    bigearthnet,
+    dior,
+    dynamicearthnet,
+    fair1m,
+    fmow,
+    isaid,
+    levir,
+    oscd,
+    pastis,
+    potsdam,
+    scenes,
+)
 from skysense.datasets.card import card
 from skysense.errors import InputError
 
@@ -29,7 +41,11 @@ READERS: Mapping[str, Callable[..., LabelledData]] = {
     "dynamicearthnet-s2": dynamicearthnet.read_dynamicearthnet_s2,
     "fair1m": fair1m.read_fair1m,
     "fmow-s2": fmow.read_fmow_s2,
+    "isaid": isaid.read_isaid,
+    "levir-cd": levir.read_levir,
+    "oscd": oscd.read_oscd,
     "pastis-mm": pastis.read_pastis_mm,
+    "potsdam": potsdam.read_potsdam,
     "resisc45": scenes.read_resisc45,
 }
 

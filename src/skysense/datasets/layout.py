@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from skysense.data.labelled.imagery import SUFFIXES
 from skysense.errors import InputError
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".tzst", ".zst", ".rar", ".7z", ".001")
@@ -26,7 +27,7 @@ def find_root(source: Path, marks: Sequence[str], name: str) -> Path:
         InputError: no such folder, or several; the message says what is missing and what is there.
     """
     if not source.is_dir():
-        raise InputError("is not a folder", file=source, fix=_see(name))
+        raise InputError("is not a folder", file=source, fix=see(name))
     inside = sorted(entry for entry in source.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     holding = [folder for folder in (source, *inside) if all((folder / mark).exists() for mark in marks)]
     if source in holding or len(holding) == 1:
@@ -35,7 +36,7 @@ def find_root(source: Path, marks: Sequence[str], name: str) -> Path:
         found = ", ".join(folder.name for folder in holding)
         raise InputError(f"holds several copies of {name}: {found}", file=source, fix="Name one of them")
     missing = ", ".join(mark for mark in marks if not (source / mark).exists())
-    raise InputError(f"is no copy of {name}: {missing} missing; {there(source)}", file=source, fix=_see(name))
+    raise InputError(f"is no copy of {name}: {missing} missing; {there(source)}", file=source, fix=see(name))
 
 
 def need_files(files: Collection[Path], what: str, root: Path, name: str) -> None:
@@ -57,8 +58,29 @@ def need_files(files: Collection[Path], what: str, root: Path, name: str) -> Non
         raise InputError(
             f"{len(missing)} of {len(files)} {what} are missing, first {first}; {there(root)}",
             file=root,
-            fix=f"Unpack all archives of it. {_see(name)}",
+            fix=f"Unpack all archives of it. {see(name)}",
         )
+
+
+def images_below(folder: Path, levels: int) -> dict[str, Path]:
+    """Image files in a folder and in those below it, by their name without ending.
+
+    Archives of one data set are unpacked into one place or each into its own, and copies of images may have another
+    ending; stems do not change. Where several files share one, the first in the order of their paths counts.
+
+    Args:
+        folder: where to begin.
+        levels: of folders below it that are looked through.
+    """
+    found: dict[str, Path] = {}
+    for here, inside, names in os.walk(folder, followlinks=True):
+        deep = len(Path(here).relative_to(folder).parts) >= levels
+        inside[:] = [] if deep else sorted(name for name in inside if not name.startswith("."))
+        for name in sorted(names):
+            file = Path(here, name)
+            if file.suffix.lower() in SUFFIXES and not name.startswith("."):
+                found.setdefault(file.stem, file)
+    return found
 
 
 def read_list(file: Path) -> list[str]:
@@ -94,5 +116,6 @@ def there(folder: Path) -> str:
     return f"it holds {', '.join(names[:5])}{more}"
 
 
-def _see(name: str) -> str:
+def see(name: str) -> str:
+    """Where to look how a copy should lie."""
     return f"See the layout with: skysense datasets show {name}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import rasterio
@@ -69,6 +69,22 @@ def class_names(classes: Classes | None, found: Collection[str], *, file: str | 
     return names
 
 
+class MaskCode(Protocol):
+    """How the masks of a data set say which class a pixel is: by numbers, by colours."""
+
+    def read(self, file: Path, area: Window, whole: tuple[int, int]) -> NDArray[np.uint8]:
+        """Class indices ``(H, W)`` of a part of a mask, 255 for no label.
+
+        Args:
+            file: the mask.
+            area: the part, in pixels.
+            whole: height and width of its image.
+
+        Raises:
+            InputError: missing, truncated, of another size than its image, or with something that stands for nothing.
+        """
+
+
 @dataclass(frozen=True)
 class MaskValues:
     """What the numbers of masks stand for.
@@ -80,6 +96,10 @@ class MaskValues:
 
     values: tuple[int, ...]
     ignore: tuple[int, ...] = ()
+
+    def read(self, file: Path, area: Window, whole: tuple[int, int]) -> NDArray[np.uint8]:
+        """See `MaskCode.read`."""
+        return self.decode(read_mask(file, area, whole), file)
 
     def decode(self, mask_HW: NDArray, file: Path) -> NDArray[np.uint8]:
         """Class indices, 255 for no label.
@@ -179,21 +199,38 @@ def read_mask(file: Path, window: Window | None = None, whole: tuple[int, int] |
     Raises:
         InputError: missing, truncated, of another size than its image, or not one band of whole numbers 0 .. 255.
     """
+    mask_CHW = read_mask_bands(file, window, whole)
+    if len(mask_CHW) != 1:
+        raise InputError(
+            f"has {len(mask_CHW)} bands; a mask has one, whose numbers are classes",
+            file=file,
+            fix="Turn colours into class numbers first",
+        )
+    return mask_CHW[0]
+
+
+def read_mask_bands(
+    file: Path, window: Window | None = None, whole: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """All bands ``(C, H, W)`` of a mask or of a part of it, as they are stored.
+
+    Args:
+        file: the mask.
+        window: in pixels; all of it if None.
+        whole: height and width of its image, where that is known.
+
+    Raises:
+        InputError: missing, truncated, of another size than its image, or not whole numbers 0 .. 255.
+    """
     with rasterio.Env(**STRICT), opened(file) as dataset:
-        if dataset.count != 1:
-            raise InputError(
-                f"has {dataset.count} bands; a mask has one, whose numbers are classes",
-                file=file,
-                fix="Turn colours into class numbers first",
-            )
         if whole is not None and (dataset.height, dataset.width) != whole:
             found = f"{dataset.height} x {dataset.width}"
             raise InputError(f"is {found} px; its image is {whole[0]} x {whole[1]} px", file=file)
         box = None if window is None else RasterWindow(window.col, window.row, window.width, window.height)
         try:
-            mask_HW = dataset.read(1, window=box)
+            mask_CHW = dataset.read(window=box)
         except RasterioError as error:
             raise InputError("is truncated or damaged", file=file, fix="Get it again") from error
-    if mask_HW.dtype.kind not in "iu" or mask_HW.min() < 0 or mask_HW.max() > 255:
-        raise InputError(f"is {mask_HW.dtype}; a mask holds whole numbers 0 .. 255", file=file)
-    return mask_HW.astype(np.uint8)
+    if mask_CHW.dtype.kind not in "iu" or mask_CHW.min() < 0 or mask_CHW.max() > 255:
+        raise InputError(f"is {mask_CHW.dtype}; a mask holds whole numbers 0 .. 255", file=file)
+    return mask_CHW.astype(np.uint8, copy=False)

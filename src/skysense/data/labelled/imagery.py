@@ -43,6 +43,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """Endings of image files, whatever their case."""
 
 _RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+_GREY = ((ColorInterp.gray,), (ColorInterp.gray, ColorInterp.alpha))
 _RICHEST_FIRST = (SENTINEL2_L2A, SENTINEL2_10M, SENTINEL1, OPTICAL_HR_NIR, OPTICAL_HR)
 
 
@@ -101,12 +102,14 @@ class Imagery:
         declared: whether a person named the sensor, and with it the unit.
         stretch: values that become 0 and 255, for imagery of more than 8 bits; None for none.
         bands: names of all bands of a file in their order, where it is known and the files do not say it.
+        grey: an image of one grey band stands for one whose bands are all the same.
     """
 
     sensor: Sensor
     declared: bool = False
     stretch: tuple[float, float] | None = None
     bands: tuple[str, ...] = ()
+    grey: bool = False
 
     def __post_init__(self) -> None:
         if self.stretch is not None and not self.stretch[0] < self.stretch[1]:
@@ -189,6 +192,8 @@ class Imagery:
         if suits(self.sensor, names):
             picked = self.sensor.select(np.arange(1, len(names) + 1), names, axis=0)
             indexes = [int(index) for index in picked]
+        elif self.grey and tuple(dataset.colorinterp) in _GREY:
+            indexes = [1] * count
         elif len(names) == count and _nameless(dataset):
             indexes, ignore_alpha = list(range(1, count + 1)), True
         else:

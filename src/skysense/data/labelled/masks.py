@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from skysense.data.labelled.classes import Classes, MaskValues, find_classes, mask_classes, read_mask
+from skysense.data.labelled.classes import Classes, MaskCode, find_classes, mask_classes
 from skysense.data.labelled.dataset import Item, LabelledData
 from skysense.data.labelled.example import Example
 from skysense.data.labelled.imagery import Imagery, Part, understand
@@ -26,20 +26,19 @@ class MaskReader:
         imagery: how images are read.
         parts: what each item is read from.
         masks: file by name of the picture.
-        values: what the numbers of masks stand for.
+        values: what the masks hold.
     """
 
     imagery: Imagery
     parts: Mapping[str, Part]
     masks: Mapping[str, Path]
-    values: MaskValues
+    values: MaskCode
 
     def __call__(self, item: Item) -> Example:
         """Read an example; see `LabelledData.read`."""
         part = self.parts[item.name]
         image = self.imagery.read(part, item)
-        file = self.masks[part.picture]
-        mask_HW = self.values.decode(read_mask(file, image.area, image.whole), file)
+        mask_HW = self.values.read(self.masks[part.picture], image.area, image.whole)
         size = (image.area.height, image.area.width)
         return Example(item.name, image.sample, pad_mask(mask_HW, image.grid), image.per_cell, size)
 

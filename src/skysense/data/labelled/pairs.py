@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from skysense.data.labelled.classes import (
     Classes,
+    MaskCode,
     MaskValues,
     find_classes,
     mask_classes,
     present_values,
-    read_mask,
 )
 from skysense.data.labelled.dataset import Item, LabelledData
 from skysense.data.labelled.example import UNLABELLED, Change, Example, Task
@@ -52,15 +52,15 @@ class PairReader:
         imagery: how images are read.
         parts: what each item is read from: its earlier image.
         pairs: the other files by name of the picture.
-        change: what the numbers of change masks stand for.
-        values: what the numbers of class masks stand for, None without any.
+        change: what change masks hold: 0 where unchanged, 1 where changed.
+        values: what class masks hold, None without any.
     """
 
     imagery: Imagery
     parts: Mapping[str, Part]
     pairs: Mapping[str, Pair]
-    change: MaskValues
-    values: MaskValues | None
+    change: MaskCode
+    values: MaskCode | None
 
     def __call__(self, item: Item) -> Example:
         """Read an example; see `LabelledData.read`."""
@@ -82,8 +82,8 @@ class PairReader:
         target = Change(changed_HW, *dates)
         return Example(item.name, before.sample, target, before.per_cell, size, after=after.sample)
 
-    def _mask(self, file: Path, image: Image, values: MaskValues) -> NDArray[np.uint8]:
-        return pad_mask(values.decode(read_mask(file, image.area, image.whole), file), image.grid)
+    def _mask(self, file: Path, image: Image, values: MaskCode) -> NDArray[np.uint8]:
+        return pad_mask(values.read(file, image.area, image.whole), image.grid)
 
 
 def differs(before_HW: NDArray[np.uint8] | None, after_HW: NDArray[np.uint8] | None) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from skysense.data.labelled.head import Head, read_head
 from skysense.data.labelled.imagery import SUFFIXES, Imagery, Part
 from skysense.data.places_layout import Split
 from skysense.errors import InputError
-from skysense.geo import CELL_HR_PX, Window
+from skysense.geo import CELL_HR_PX, Window, cover
 
 SPLIT_FOLDERS: Mapping[str, Split] = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
@@ -112,17 +112,25 @@ def tile_name(picture: str, window: Window) -> str:
 
 
 def lay_out(
-    pictures: Iterable[Picture], imagery: Imagery, tile: int | None, *, placed: bool = True
+    pictures: Iterable[Picture],
+    imagery: Imagery,
+    tile: int | None,
+    stride: int | None = None,
+    *,
+    placed: bool = True,
 ) -> tuple[tuple[Item, ...], dict[str, Part], tuple[str, ...]]:
-    """What can be read of some images: the whole of each, or tiles side by side.
+    """What can be read of some images: the whole of each, or tiles of it.
 
-    Tiles of an image that knows its place are each their own group, because their positions tell which of them lie
-    together; those of other images share the group of the image.
+    Tiles lie side by side, those at the right and bottom edge smaller; with a stride they begin every so many pixels,
+    and the last of a row or column is moved back to end at the edge. Tiles of an image that knows its place are each
+    their own group, because their positions tell which of them lie together; those of other images share the group of
+    the image.
 
     Args:
         pictures: the images.
         imagery: how they are read.
         tile: side in pixels, a multiple of 32; None for whole images.
+        stride: pixels from one tile to the next, at most their side.
         placed: ask every TIFF where it lies, for which it must be opened. Not worth it for tens of thousands of them
             whose splits are published; of tiles it is known anyway.
 
@@ -141,7 +149,7 @@ def lay_out(
         windows: list[Window | None] = [None]
         dark = 0
         if head is not None and tile is not None and max(head.height, head.width) > tile:
-            windows, dark = _tiles(picture.file, head, tile, imagery)
+            windows, dark = _tiles(picture.file, head, tile, stride, imagery)
         empty += dark
         for window in windows:
             item = _item(picture, head, window)
@@ -176,8 +184,12 @@ def _head(picture: Picture) -> Head | None:
         return None
 
 
-def _tiles(file: Path, head: Head, tile: int, imagery: Imagery) -> tuple[list[Window | None], int]:
-    """Windows side by side where anything was observed, and how many more there are."""
-    grid = tile_windows(head.height, head.width, tile)
+def _tiles(file: Path, head: Head, tile: int, stride: int | None, imagery: Imagery) -> tuple[list[Window | None], int]:
+    """Windows of an image on which anything is observed, and how many more there are."""
+    whole = Window(0, 0, head.height, head.width)
+    if stride is None:
+        grid = tile_windows(head.height, head.width, tile)
+    else:
+        grid = [part for one in cover(head.height, head.width, tile, stride) if (part := one.intersect(whole))]
     kept: list[Window | None] = [*imagery.occupied(file, grid)]
     return kept or [None], len(grid) - len(kept)  # of an image without anything, reading it complains
