@@ -35,6 +35,7 @@ def check_parser() -> ArgumentParser:
     parser.add_argument("name", type=str, help="of the data set, see skysense datasets list")
     parser.add_argument("folder", type=Path, help="as its archives unpack")
     parser.add_argument("--share", type=float, default=None, help="of the images to learn from, where it is drawn")
+    parser.add_argument("--tile", type=int, default=None, help="side in px of the tiles that large images are cut into")
     parser.add_argument("--deep", type=bool, default=False, help="read every image, not only some")
     return parser
 
@@ -111,7 +112,14 @@ def _check(options: Namespace) -> int:
 
     about = card(options.name)
     with bar("reading") as progress:
-        found = check_dataset(options.name, options.folder, deep=options.deep, progress=progress, share=options.share)
+        found = check_dataset(
+            options.name,
+            options.folder,
+            deep=options.deep,
+            progress=progress,
+            share=options.share,
+            tile=options.tile,
+        )
     table = Table("", "", "", show_header=False, title=escape(f"{options.folder} as {about.title}"))
     signs = {"good": "[green]ok[/green]", "bad": "[red]wrong[/red]", "unsure": "[yellow]look[/yellow]"}
     for one in found:

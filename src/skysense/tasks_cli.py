@@ -174,7 +174,8 @@ def _open(source: Path, labels: Labels) -> LabelledData:
     if labels.dataset is not None:
         from skysense.datasets.catalogue import open_dataset
 
-        return open_dataset(said.pop("dataset"), source, **said)
+        with bar("listing", late=True) as progress:
+            return open_dataset(said.pop("dataset"), source, progress=progress, **said)
     if labels.share is not None:
         raise InputError("share is of published data sets only", fix="Name the one that it is with --labels.dataset")
     return open_labelled(source, **said)

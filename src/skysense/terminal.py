@@ -13,8 +13,13 @@ console = Console(highlight=False)
 
 
 @contextmanager
-def bar(title: str) -> Iterator[Callable[..., None]]:
-    """A progress bar; yields ``progress(done, in_all, words="")``, and ``words`` alone renames the stage."""
+def bar(title: str, *, late: bool = False) -> Iterator[Callable[..., None]]:
+    """A progress bar; yields ``progress(done, in_all, words="")``, and ``words`` alone renames the stage.
+
+    Args:
+        title: of the whole.
+        late: show it when there is progress for the first time, for work that mostly takes no time.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -23,10 +28,17 @@ def bar(title: str) -> Iterator[Callable[..., None]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[words]}"),
     )
-    with Progress(*columns, console=console) as lines:
-        task = lines.add_task(title, total=None, words="")
+    lines = Progress(*columns, console=console)
+    task = lines.add_task(title, total=None, words="")
 
-        def progress(done: int, total: int, words: str = "") -> None:
-            lines.update(task, completed=done, total=total, words=escape(words))
+    def progress(done: int, total: int, words: str = "") -> None:
+        lines.start()
+        lines.update(task, completed=done, total=total, words=escape(words))
 
+    if not late:
+        lines.start()
+    try:
         yield progress
+    finally:
+        if lines.live.is_started:
+            lines.stop()
