@@ -74,7 +74,112 @@ def dior(root: Path, peer: ModuleType | None) -> Pair:
     return Pair(count, data.read, theirs, same)
 
 
-ROWS: Mapping[str, Callable[[Path, ModuleType | None], Pair]] = {"DIOR": dior}
+def resisc45(root: Path, peer: ModuleType | None) -> Pair:
+    """256 x 256 px, JPEG, one class."""
+    from tests.datasets.fakes import resisc45 as fake
+
+    fake.write(root, per_class=5, size=256, lists=True)
+    data = open_dataset("resisc45", root)
+    by_name = {item.name.rsplit("/", 1)[1]: index for index, item in enumerate(data.items)}
+    names = sorted((root / "resisc45-train.txt").read_text().split())
+    ours = [by_name[name] for name in names]
+    theirs = None
+    if peer is not None:
+        dataset = peer.RESISC45(str(root), split="train")
+        at = {Path(file).name: index for index, (file, _) in enumerate(dataset.imgs)}
+        numbers = [at[name] for name in names]
+        theirs = lambda number: dataset[numbers[number]]  # noqa: E731
+
+    def same(our: Any, their: Any) -> None:
+        pixels(our, their["image"])
+        assert our.target == int(their["label"])
+
+    return Pair(len(names), lambda number: data.read(ours[number]), theirs, same)
+
+
+def levir(root: Path, peer: ModuleType | None) -> Pair:
+    """Pairs of 1024 x 1024 px, PNG, with a mask."""
+    from tests.datasets.fakes import levir_cd as fake
+
+    fake.write(root, train=6, val=1, test=1, size=1024, flat=True)
+    data = open_dataset("levir-cd", root).select("train")
+    theirs = None if peer is None else peer.LEVIRCD(str(root), split="train").__getitem__
+
+    def same(our: Any, their: Any) -> None:
+        pixels(our, their["image"][0])
+        np.testing.assert_array_equal(our.target.changed_HW, their["mask"].squeeze())
+
+    return Pair(len(data), data.read, theirs, same)
+
+
+def oscd(root: Path, peer: ModuleType | None) -> Pair:
+    """Pairs of cities of about 600 x 600 px, thirteen TIFFs each, of which ten are read here."""
+    from tests.datasets.fakes import oscd as fake
+
+    fake.write(root, train=5, test=1, scale=1.0)
+    data = open_dataset("oscd", root).select("train")
+    theirs = None
+    if peer is not None:
+        dataset = peer.OSCD(str(root), split="train")
+        at = {one["region"]: index for index, one in enumerate(dataset.files)}
+        theirs = lambda number: dataset[at[data.items[number].name]]  # noqa: E731
+
+    def same(our: Any, their: Any) -> None:
+        height, width = our.size
+        red = our.sample.series["s2"].values[0, 2, :height, :width]
+        np.testing.assert_array_equal(red, np.asarray(their["image"][0, 3]))
+        np.testing.assert_array_equal(our.target.changed_HW[:height, :width], their["mask"].squeeze())
+
+    return Pair(len(data), data.read, theirs, same)
+
+
+def bigearthnet(root: Path, peer: ModuleType | None) -> Pair:
+    """Patches of 120 x 120 px of Sentinel-2, version 1: twelve TIFFs, of which ten are read here."""
+    from tests.datasets.fakes import bigearthnet as fake
+
+    fake.write_v1(root, patches=40, lists="torchgeo")
+    data = open_dataset("bigearthnet-s2", root).select("train")
+    theirs = None
+    if peer is not None:
+        dataset = peer.BigEarthNet(str(root), split="train", bands="s2", num_classes=19)
+        at = {Path(one["s2"]).name: index for index, one in enumerate(dataset.folders)}
+        theirs = lambda number: dataset[at[data.items[number].name]]  # noqa: E731
+
+    def same(our: Any, their: Any) -> None:
+        red = our.sample.series["s2"].values[0, 2]
+        np.testing.assert_array_equal(red, np.asarray(their["image"][3]))
+        assert int(our.target.sum()) == int(their["label"].sum())
+
+    return Pair(len(data), data.read, theirs, same)
+
+
+def fair1m(root: Path, peer: ModuleType | None) -> Pair:
+    """About 1024 px, TIFF, ten oriented boxes in an XML file."""
+    from tests.datasets.fakes import fair1m as fake
+
+    fake.write(root, part1=8, part2=4, validation=1, test=1, size=1024)
+    data = open_dataset("fair1m", root).select("train")
+    theirs = None
+    if peer is not None:
+        dataset = peer.FAIR1M(str(root), split="train")
+        at = {Path(file).name: index for index, file in enumerate(dataset.files)}
+        theirs = lambda number: dataset[at[Path(data.items[number].name).name]]  # noqa: E731
+
+    def same(our: Any, their: Any) -> None:
+        pixels(our, their["image"])
+        np.testing.assert_array_equal(np.sort(our.target.label_N), np.sort(their["label"]))
+
+    return Pair(len(data), data.read, theirs, same)
+
+
+ROWS: Mapping[str, Callable[[Path, ModuleType | None], Pair]] = {
+    "RESISC45": resisc45,
+    "BigEarthNet": bigearthnet,
+    "DIOR": dior,
+    "FAIR1M": fair1m,
+    "LEVIR-CD": levir,
+    "OSCD": oscd,
+}
 
 
 def pixels(our: Any, their_CHW: Any) -> None:

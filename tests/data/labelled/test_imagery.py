@@ -155,3 +155,21 @@ def test_padding_of_a_place_with_all_sensors() -> None:
         rows = old.values.shape[2]
         np.testing.assert_array_equal(series.values[:, :, :rows], old.values)
         assert series.valid.sum() == old.valid.sum() and not series.valid[:, rows:].any()
+
+
+def test_a_jpeg_is_read_by_whoever_knows_all_it_says(tmp_path: Path) -> None:
+    from PIL import Image as Picture
+
+    plain, placed = tmp_path / "plain.jpg", tmp_path / "placed.jpg"
+    for file in (plain, placed):
+        Picture.fromarray(rgb().transpose(1, 2, 0)).save(file, quality=95)
+    placed.with_suffix(".jgw").write_text("0.2\n0\n0\n-0.2\n500000\n5500000\n")
+    assert read_photograph(placed) is None and read_photograph(tmp_path / "missing.jpg") is None
+    found = read_photograph(plain)
+    assert found is not None and np.abs(found.astype(int) - rgb().transpose(1, 2, 0)).mean() < 8
+    grey = tmp_path / "grey.jpg"
+    Picture.fromarray(rgb()[0]).save(grey)
+    assert read_photograph(grey) is None
+    plain.write_bytes(plain.read_bytes()[:-200])
+    with pytest.raises(InputError, match=r"plain\.jpg: is truncated or damaged"):
+        read_photograph(plain)

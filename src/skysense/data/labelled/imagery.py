@@ -34,7 +34,8 @@ from skysense.data.geotiff import (
 from skysense.data.labelled.dataset import Item
 from skysense.data.labelled.head import Head, head_of
 from skysense.data.labelled.padding import grown, pad_series
-from skysense.errors import InputError, need
+from skysense.data.labelled.photograph import read_photograph
+from skysense.errors import InputError
 from skysense.geo import Window
 from skysense.observation import Sample, Series
 from skysense.sensors import OPTICAL_HR, OPTICAL_HR_NIR, SENTINEL1, SENTINEL2_10M, SENTINEL2_L2A, Sensor, Unit
@@ -42,7 +43,6 @@ from skysense.sensors import OPTICAL_HR, OPTICAL_HR_NIR, SENTINEL1, SENTINEL2_10
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """Endings of image files, whatever their case."""
 
-_RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 _GREY = ((ColorInterp.gray,), (ColorInterp.gray, ColorInterp.alpha))
 _RICHEST_FIRST = (SENTINEL2_L2A, SENTINEL2_10M, SENTINEL1, OPTICAL_HR_NIR, OPTICAL_HR)
 
@@ -128,17 +128,17 @@ class Imagery:
             InputError: missing, truncated or foreign, bands, number type or unit of another sensor, nothing observed,
                 or values that the sensor cannot measure.
         """
+        photograph_HWC = read_photograph(part.file) if self.sensor == OPTICAL_HR and self.stretch is None else None
+        if photograph_HWC is not None:
+            return self._photograph(part, item, photograph_HWC)
         with rasterio.Env(**STRICT), opened(part.file) as dataset:
             area = part.area(dataset.height, dataset.width)
             box = _box(area)
             indexes, no_alpha = self._bands(dataset, part.file)
             try:
-                if _plain_jpeg(dataset):
-                    values_CHW, seen_HW = _jpeg(part.file, area), np.ones((area.height, area.width), bool)
-                else:
-                    values_CHW = dataset.read(indexes, window=box)
-                    seen_HW = observed(dataset, indexes, self.sensor, box, ignore_alpha=no_alpha)
-            except (RasterioError, OSError, SyntaxError, MemoryError) as error:
+                values_CHW = dataset.read(indexes, window=box)
+                seen_HW = observed(dataset, indexes, self.sensor, box, ignore_alpha=no_alpha)
+            except (RasterioError, MemoryError) as error:
                 raise InputError("is truncated or damaged", file=part.file, fix="Get it again") from error
             tags = {key.upper(): value for key, value in dataset.tags().items()}
             day, _ = acquisition_day(None, tags, part.file)
@@ -171,6 +171,19 @@ class Imagery:
                 ]
         except (InputError, RasterioError):
             return list(windows)
+
+    def _photograph(self, part: Part, item: Item, image_HWC: NDArray[np.uint8]) -> Image:
+        """A part of an image that says nothing but its colours."""
+        height, width, _ = image_HWC.shape
+        head = Head(height, width, crs=None, transform=rasterio.Affine.identity())
+        area = part.area(head.height, head.width)
+        rows, cols = area.slices()
+        values_CHW = image_HWC[rows, cols].transpose(2, 0, 1)
+        if values_CHW.size < image_HWC.size:
+            values_CHW = values_CHW.copy()  # or the whole image would stay in memory
+        seen_HW = np.ones(values_CHW.shape[1:], bool)
+        series = Series(self.sensor, values_CHW[None], np.array(["NaT"], "datetime64[D]"), seen_HW[None])
+        return self._image(item, pad_series(series), head, area)
 
     def _image(self, item: Item, series: Series, head: Head, area: Window) -> Image:
         lon, lat = head.position(area)
@@ -284,27 +297,6 @@ def _recognised(dataset: Any, wanted: Sensor | str | None, path: Path) -> tuple[
 
 def _box(window: Window) -> RasterWindow:
     return RasterWindow(window.col, window.row, window.width, window.height)
-
-
-def _plain_jpeg(dataset: Any) -> bool:
-    """Whether a file is a JPEG of red, green and blue."""
-    return bool(dataset.driver == "JPEG" and dataset.colorinterp == _RGB)
-
-
-def _jpeg(file: Path, area: Window) -> NDArray[np.uint8]:
-    """Red, green and blue ``(3, H, W)`` of a part of a JPEG.
-
-    Pillow decodes several times as fast as the library inside of rasterio's wheels. The bands of a whole image lie
-    side by side in memory: what pads it puts them one after the other.
-    """
-    need("PIL", "train")
-    from PIL import Image as Picture
-
-    rows, cols = area.slices()
-    with Picture.open(file) as opened:
-        image_HWC = np.asarray(opened)
-    part_CHW = image_HWC[rows, cols].transpose(2, 0, 1)
-    return part_CHW if part_CHW.size == image_HWC.size else part_CHW.copy()
 
 
 def _nameless(dataset: Any) -> bool:
