@@ -11,6 +11,7 @@ from affine import Affine
 
 from skysense.data.labelled.open import open_labelled
 from skysense.data.labelled.padding import pad_sample
+from skysense.data.labelled.photograph import read_photograph
 from skysense.errors import InputError
 from skysense.geo import Footprint
 from skysense.observation import Sample
