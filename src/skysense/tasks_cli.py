@@ -31,8 +31,8 @@ class Labels:
     """What the labels are; most of it is seen from the folder.
 
     Attributes:
-        dataset: the published data set that the folder is a copy of, see skysense datasets list; what it is then known
-            from its card, and of the other options only share and tile are used.
+        dataset: the published data set that the folder is a copy of, see skysense datasets list. It knows its labels:
+            of the other options only those are taken that its reader has (share, tile, sensor), split_by and validate.
         share: of the images of a published data set to learn from, where that is drawn.
         task: what to learn; by default what the format is mostly used for.
         format: of the folder, only needed where it looks like several.
@@ -146,9 +146,9 @@ def evaluate(options: Namespace) -> int:
     except InputError as error:
         if labels.dataset is None or options.labels.dataset is not None:
             raise
-        fix = f"The model was adapted to {labels.dataset}; for other labels say what they are with --labels.format"
-        raise InputError(error.what, file=error.file, fix=fix) from error
-    data = _held_out(opened, options.split, labels, begun.get("names"), adapted.config.seed)
+        hint = f"The model was adapted to {labels.dataset}; for other labels say what they are with --labels.format"
+        raise InputError(error.what, file=error.file, fix=f"{error.fix or ''} {hint}".strip()) from error
+    data = _held_out(opened, options.split, labels, begun, adapted.config.seed)
     with bar("judging") as progress:
         evaluation = evaluate(adapted, data, options.out, flips=options.flips, progress=progress)
     _print_skipped(evaluation.skipped)
@@ -172,8 +172,12 @@ def _labels(options: Namespace) -> Labels:
 def _open(source: Path, labels: Labels) -> LabelledData:
     said = {name: value for name, value in _said(labels).items() if name not in ("split_by", "validate")}
     if labels.dataset is not None:
+        from skysense.datasets.card import card
         from skysense.datasets.catalogue import open_dataset
 
+        task = said.pop("task", None)
+        if task not in (None, card(labels.dataset).task):
+            raise InputError(f"{labels.dataset} is for {card(labels.dataset).task}, not for {task}")
         with bar("listing", late=True) as progress:
             return open_dataset(said.pop("dataset"), source, progress=progress, **said)
     if labels.share is not None:
@@ -211,21 +215,34 @@ def _as_before(labels: Labels, opened: Mapping[str, Any], source: Path, task: Ta
     return Labels(**(found | _said(labels)))
 
 
-def _held_out(data: LabelledData, split: str | None, labels: Labels, names: str | None, seed: int) -> LabelledData:
+def _held_out(
+    data: LabelledData, split: str | None, labels: Labels, begun: Mapping[str, Any], seed: int
+) -> LabelledData:
     """What a model is judged by: data it has not learned from.
 
     Args:
         data: as it was opened.
         split: that was asked for.
         labels: how it was opened.
-        names: digest of the names that the model's training had.
+        begun: what the model's card says of its run.
         seed: of the run.
+
+    Raises:
+        InputError: no such split, or the examples are those of the run in another division: then what is judged may
+            have been learned.
     """
     from skysense.tasks.identity import names_digest
 
     divided = any(item.split is not None for item in data.items)
-    if not divided and names_digest(data, splits=False) == names:
+    if names_digest(data, splits=False) == begun.get("names"):  # those of the run: divided as it was
         data, divided = assign_splits(data, by=labels.split_by, validate=labels.validate, seed=seed), True
+        learned = names_digest(data.select("train"), splits=False)
+        if split not in ("train", "all") and learned != begun.get("learned", learned):
+            raise InputError(
+                f"{data.title}: the model learned from another division of these examples, so that some that would be "
+                "judged were learned",
+                fix="Open them as for training, or judge all of them with --split all",
+            )
     if split == "all" or (split is None and not divided):
         return data
     if split not in (None, "train", "val", "test"):

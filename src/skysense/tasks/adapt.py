@@ -108,6 +108,7 @@ def adapt(
             "data": data.title,
             "opened": dict(opened or {}),
             "names": names_digest(data, splits=False),
+            "learned": names_digest(data.select("train"), splits=False),
             "way": config.way,
             "epochs": len(module.history),
             "simulated": data.simulated,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from skysense.errors import InputError, need
 
 SUFFIXES = (".jpg", ".jpeg")
+_MOST_PIXELS = 64_000_000  # of which rasterio reads a window without holding all of them
 _BESIDE = (".jgw", ".jpgw", ".jpegw", ".wld")  # where an image lies
 
 
@@ -22,7 +23,8 @@ def read_photograph(file: Path) -> NDArray[np.uint8] | None:
         file: the image.
 
     Returns:
-        None if the file is another kind of image, or has more to say: a place, a date, a mask. It may not even exist.
+        None if the file is another kind of image, has more to say (a place, a date, a mask), or is very large. It may
+        not even exist.
 
     Raises:
         InputError: truncated or damaged.
@@ -30,16 +32,16 @@ def read_photograph(file: Path) -> NDArray[np.uint8] | None:
     if file.suffix.lower() not in SUFFIXES or any(map(Path.exists, _beside(file))):
         return None
     need("PIL", "train")
-    from PIL import Image, UnidentifiedImageError
+    from PIL.JpegImagePlugin import JpegImageFile
 
     try:
-        with Image.open(file) as image:
-            if image.format != "JPEG" or image.mode != "RGB" or "exif" in image.info:
+        with JpegImageFile(file) as image:
+            if image.mode != "RGB" or "exif" in image.info or image.width * image.height > _MOST_PIXELS:
                 return None
             return np.asarray(image)
-    except (FileNotFoundError, IsADirectoryError, UnidentifiedImageError):
+    except (FileNotFoundError, IsADirectoryError, SyntaxError):  # a syntax error is Pillow's word for another format
         return None
-    except (OSError, SyntaxError) as error:
+    except OSError as error:
         raise InputError("is truncated or damaged", file=file, fix="Get it again") from error
 
 
