@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 import torch
 
 from skysense.cli import main
+from skysense.files import read_json
 from skysense.model.assembly import SkySense
 from skysense.model.config import preset
 from skysense.model.weights import save_model
 from skysense.tasks.adapted import load_adapted
 from tests.data.labelled.files import rgb, write
+from tests.datasets.fakes import aid
 
 NAMES = {"2": "ground", "7": "roof"}
 FAST = """
@@ -144,3 +147,35 @@ def test_files_that_are_no_adapted_models_are_refused(
 ) -> None:
     assert main(["evaluate", model, str(data), "--out", str(tmp_path / "out")]) == 2
     assert "is no adapted model" in capsys.readouterr().err
+
+
+def test_what_was_learned_is_not_judged(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A copy of a published data set, learned from and judged by other shares of it."""
+    aid.write(tmp_path, per_class=4, size=64)
+    run, file = tmp_path / "run", str(tmp_path / "run" / "adapted.safetensors")
+    words = ["--labels.dataset", "aid", "--labels.share", "0.5", "--labels.validate", "false", "--model", model]
+    quick = ["--way", "linear", "--epochs", "1", "--device", "cpu"]
+    assert main(["adapt", str(tmp_path), "--out", str(run), *words, *quick]) == 0
+    judged = ["evaluate", file, str(tmp_path), "--device", "cpu", "--out", str(tmp_path / "again")]
+    assert main(judged) == 0
+    assert read_json(tmp_path / "again" / "results.json")["counts"]["images"] == 60
+    capsys.readouterr()
+    assert main([*judged, "--labels.share", "0.25"]) == 2
+    assert "the model learned from another division of these examples" in " ".join(capsys.readouterr().err.split())
+    assert main([*judged, "--split", "val"]) == 2
+    assert "holds no example for 'val'" in capsys.readouterr().err
+    assert main([*judged, "--labels.share", "0.25", "--split", "all"]) == 0
+    shutil.rmtree(tmp_path / "AID" / "Park")
+    assert main(judged) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "no image in Park" in error and "Unpack" in error and "adapted to aid" in error
+
+
+def test_the_task_of_a_published_data_set_is_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["adapt", str(tmp_path), "--out", str(tmp_path / "run"), "--labels.dataset", "dior"]
+    assert main([*words, "--labels.task", "change"]) == 2
+    assert "dior is for detection, not for change" in capsys.readouterr().err
+    assert main([*words, "--labels.task", "detection"]) == 2
+    assert "is no copy of dior" in " ".join(capsys.readouterr().err.split())
+    assert main(["adapt", str(tmp_path), "--out", str(tmp_path / "run"), "--labels.share", "0.5"]) == 2
+    assert "Name the one that it is with --labels.dataset" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What was published on the sixteen data sets, from one table of numbers, and what this package has reached on them."""
+"""What was published on the data sets of the paper, from one table of numbers, and what this package has reached."""
 
 from __future__ import annotations
 
@@ -29,6 +29,27 @@ SOURCES: Mapping[str, str] = {
     "V2": "SkySense V2, arXiv 2507.13812",
 }
 
+COMPARABLE: Mapping[str, str] = {
+    "aid": "OA",
+    "resisc45": "OA",
+    "bigearthnet-s2": "micro mAP; others report on the validation list of SeCo: `skysense evaluate ... --split val`",
+    "bigearthnet-mm": "micro mAP",
+    "fmow-s2": "OA and top-5; others report on validation: `skysense evaluate ... --split val`",
+    "isaid": "mIoU on validation: labels of test are not public",
+    "potsdam": "the mean F1 of the five classes without clutter, from the table by class",
+    "dynamicearthnet-planet": "mIoU",
+    "dynamicearthnet-s2": "mIoU",
+    "dynamicearthnet-mm": "mIoU",
+    "dynamicearthnet-change": "SCS; pixels of unknown class do not count here",
+    "pastis-mm": "OA",
+    "dior": "mAP50; whether by 11 points or by area is not published",
+    "dior-r": "mAP50",
+    "fair1m": "mAP50 on validation; the published numbers are of the server's test",
+    "levir-cd": "F1",
+    "oscd": "F1",
+}
+"""Which number of a report stands in the same column."""
+
 CLAIMED: Mapping[str, float] = {"GFM": 2.76, "SatLas": 3.67, "Scale-MAE": 3.61}
 """Mean advantage over three models in points, from the abstract of the paper."""
 
@@ -38,6 +59,17 @@ INTRODUCTION = (
     "evaluated on, in percent. Each number has its source below. An empty cell was not found; one in the row of this",
     "package was not run: none of these data sets is shipped, and nothing is claimed that was not measured. Bold is",
     "the best of a column.",
+)
+
+ON_ROWS = (
+    "Get the data (`skysense datasets show NAME` says how), see whether they are whole, adapt:",
+    "",
+    "```bash",
+    "skysense datasets check NAME DIR",
+    "skysense adapt --config configs/adapt/NAME.yaml DIR --model MODEL --out runs/NAME",
+    "```",
+    "",
+    "The report shows more than one number; the one that stands in the same column as the published ones is:",
 )
 
 ON_MARGINS = (
@@ -124,10 +156,9 @@ def page() -> str:
     lines = ["# Scoreboard", "", *INTRODUCTION, ""]
     for title, datasets in GROUPS.items():
         lines += [f"## {title}", "", *_table([one for one in scores() if one.dataset in datasets]), ""]
-    lines += ["## Running a row", "", "Get the data (`skysense datasets show NAME`), then:", "", "```bash"]
-    for name in (name for datasets in GROUPS.values() for name in datasets):
-        lines.append(f"skysense adapt --config configs/adapt/{name}.yaml data/{name} --out runs/{name}")
-    lines += ["```", "", "A number from such a run is added to `scoreboard.csv` with that command as its source.", ""]
+    lines += ["## Running a row", "", *ON_ROWS, "", "| data set | to compare |", "|---|---|"]
+    lines += [f"| {name} | {COMPARABLE[name]} |" for datasets in GROUPS.values() for name in datasets]
+    lines += ["", "A number from such a run is added to `scoreboard.csv` with that command as its source.", ""]
     lines += [*_margins(), "", "## Where the numbers come from", ""]
     lines += [f"* **{key}**: {text}" for key, text in SOURCES.items()]
     lines += ["", "| data set | setting | model | value | source | note |", "|---|---|---|---|---|---|"]
