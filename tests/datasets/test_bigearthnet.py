@@ -311,7 +311,8 @@ def test_labels_that_cannot_be_read_are_told_and_found_again(tmp_path: Path) -> 
     whole = file.read_text()
     for content, message in (
         ('{"labels": ["Pas', "not valid JSON"),
-        ('{"labels": 3}', "no list of labels"),
+        ('{"labels": 3}', "_labels_metadata.json: holds no list of names of labels"),
+        ('{"labels": [["Pastures"]]}', "_labels_metadata.json: holds no list of names of labels"),
         (json.dumps({"labels": ["Meadow"]}), "label 'Meadow'"),
     ):
         file.write_text(content)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from skysense.cli import main
 from skysense.datasets.card import card, card_names
-from skysense.datasets.catalogue import READERS
+from skysense.datasets.catalogue import READERS, asked
 from skysense.datasets.scoreboard import CLAIMED, GROUPS, PAPER, SOURCES, margins, page, scores
 from skysense.errors import InputError
 from skysense.sensors import SENSORS
@@ -29,6 +30,21 @@ def test_every_reader_has_a_card_and_a_recipe() -> None:
     assert set(card_names()) == set(READERS) == {name for names in GROUPS.values() for name in names}
     recipes = {file.stem for file in (DOCS.parent / "configs" / "adapt").glob("*.yaml")}
     assert recipes == set(READERS)
+
+
+@pytest.mark.parametrize("name", card_names())
+def test_hashes_are_called_as_divisions_are_asked_for(name: str) -> None:
+    for how in card(name).hashes:
+        options = {} if how == "as published" else dict(one.split(" ", 1) for one in how.split(", "))
+        assert asked(name, {key: yaml.safe_load(value) for key, value in options.items()}) == how
+
+
+def test_a_division_that_was_not_asked_for_is_the_one_that_readers_draw() -> None:
+    assert asked("aid", {"share": None, "tile": None}) == asked("aid", {}) == "share 0.2" in card("aid").hashes
+    assert asked("potsdam", {"tile": None}) == "tile 512" in card("potsdam").hashes
+    assert asked("dynamicearthnet-change", {"tile": 64}) == "sensor sentinel-2-l2a, tile 64"
+    assert asked("bigearthnet-s2", {}) == asked("bigearthnet-s2", {"share": 1}) == "share 1"
+    assert asked("dior", {}) == "as published"
 
 
 def test_an_unknown_name() -> None:

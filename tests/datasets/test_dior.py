@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skysense.data.labelled.dataset import LabelledData
+from skysense.data.labelled.dataset import Item, LabelledData
+from skysense.datasets.card import card
 from skysense.datasets.catalogue import open_dataset
 from skysense.datasets.check import check_dataset
+from skysense.datasets.splits import split_hash
 from skysense.errors import InputError
 from tests.datasets.fakes import dior
 
@@ -36,11 +38,13 @@ def test_horizontal_boxes(tmp_path: Path, old: bool) -> None:
     truth = dior.write(tmp_path, old=old)
     data = opened("dior", tmp_path)
     assert (data.task, data.classes) == ("detection", truth.classes)
-    expected = {"JPEGImages/00001.jpg": "train", "JPEGImages/05863.jpg": "val", "JPEGImages/11727.jpg": "test"}
     splits = {item.name: item.split for item in data.items}
-    assert splits.items() >= expected.items() if old else splits == truth.splits
-    assert Counter(splits.values()) == {"train": 3, "val": 2, "test": 2}
-    for name, example in by_name(data).items():
+    train, val, test = ("00001", "00002", "00003"), ("05863", "05864"), ("11726", "11727")  # in both downloads
+    expected = {"train": train, "val": val, "test": test}
+    assert splits == {f"{stem}.jpg": split for split, stems in expected.items() for stem in stems}
+    paths = {Path(path).name: path for path in truth.pixels}
+    for item, example in by_name(data).items():
+        name = paths[item]
         found = example.sample.series["hr"].values[0][:, :160, :160]
         assert np.abs(found.astype(int) - truth.pixels[name]).mean() < 2  # decoders of JPEG differ a little
         target = example.target
@@ -55,7 +59,7 @@ def test_oriented_boxes(tmp_path: Path) -> None:
     truth = dior.write(tmp_path)
     data = opened("dior-r", tmp_path)
     assert (data.task, data.classes) == ("oriented-detection", truth.classes)
-    assert {item.name: item.split for item in data.items} == truth.splits
+    assert {item.name: item.split for item in data.items} == {Path(path).name: s for path, s in truth.splits.items()}
     for name, example in by_name(data).items():
         boxes = truth.labels[f"{ORIENTED}/{Path(name).stem}.xml"]
         assert [data.classes[label] for label in example.target.label_N] == [label for label, _, _ in boxes]
@@ -70,7 +74,7 @@ def test_oriented_boxes(tmp_path: Path) -> None:
 def test_faults_of_the_original_are_lived_with(tmp_path: Path) -> None:
     truth = dior.write(tmp_path, faults=True)
     name = "JPEGImages-trainval/00003.jpg"
-    example = by_name(opened("dior-r", tmp_path))[name]
+    example = by_name(opened("dior-r", tmp_path))["00003.jpg"]
     assert example.size == truth.pixels[name].shape[1:] != (160, 160)  # its XML is wrong
     boxes = truth.labels[f"{ORIENTED}/00003.xml"]
     assert boxes[0][1][:, 0].max() < 0 and not np.ptp(boxes[1][1], axis=0).any()
@@ -97,7 +101,7 @@ def test_tiles_are_crops_of_the_whole(tmp_path: Path, name: str) -> None:
     whole, tiled = opened(name, tmp_path).read(0), opened(name, tmp_path, tile=96)
     tiles = [item for item in tiled.items if item.split == "train"]
     assert [item.name.split("@")[1] for item in tiles] == ["0,0", "0,96", "96,0", "96,96"]
-    assert {item.group for item in tiles} == {"JPEGImages-trainval/00001.jpg"}
+    assert {item.group for item in tiles} == {"00001.jpg"}
     values = whole.sample.series["hr"].values[:, :, :160, :160]
     counted: Counter[int] = Counter()
     for item in tiles:
@@ -112,6 +116,14 @@ def test_tiles_are_crops_of_the_whole(tmp_path: Path, name: str) -> None:
             kept = cut[((cut[:, 2:] - cut[:, :2]) > 0.01).all(axis=1)]
             np.testing.assert_allclose(example.target.corners_N4, kept)
     assert set(counted) <= set(whole.target.label_N.tolist()) and sum(counted.values()) <= len(whole.target)
+
+
+def test_the_hash_of_a_whole_copy() -> None:
+    bounds = (("train", 1, 5862), ("val", 5863, 11725), ("test", 11726, 23463))  # as published
+    items = [Item(f"{number:05}.jpg", "", split) for split, first, last in bounds for number in range(first, last + 1)]
+    for name in ("dior", "dior-r"):
+        assert card(name).hashes == {"as published": split_hash(items)}
+        assert card(name).amounts == Counter(item.split for item in items)
 
 
 def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from rasterio.warp import transform as reproject
 
 from skysense.data.labelled.dataset import LabelledData
+from skysense.datasets import catalogue, check
 from skysense.datasets.card import card
 from skysense.datasets.catalogue import open_dataset
 from skysense.datasets.check import check_dataset
@@ -122,10 +124,31 @@ def test_months_without_sentinel2_are_left_out_and_counted(copy: tuple[Path, Tru
     with_it = {name for name, stored in truth.pixels.items() if "sentinel2" in stored}
     assert {item.name for item in data.items} == with_it and len(with_it) == len(truth.pixels) - 1
     assert "labelled months without an image of sentinel2 are left out: 1 for train" in data.notes
+    assert data.left_out == {"train": 1}
     example = data.read(0)
     assert (example.per_cell, example.size, set(example.sample.series)) == (1, (SIZE, SIZE), {"s2"})
     stored = truth.pixels[data.items[0].name]["sentinel2"][READ_OF_S2]
     np.testing.assert_array_equal(example.sample.series["s2"].values[0, :, :SIZE, :SIZE], stored)  # on one grid here
+
+
+@pytest.mark.parametrize(("kind", "amounts"), [("s2", (12, 3, 6)), ("change", (8, 2, 4))])
+def test_what_every_copy_lacks_is_not_missing(
+    copy: tuple[Path, Truth], kind: str, amounts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A published number counts months that have labels and no image of Sentinel-2."""
+    by_split = dict(zip(("train", "val", "test"), amounts, strict=True))
+    for module in (catalogue, check):
+        monkeypatch.setattr(module, "card", lambda name: replace(card(name), amounts=by_split))
+    name = f"dynamicearthnet-{kind}"
+    found = {one.about: one for one in check_dataset(name, copy[0])}
+    assert {found[f"images for {split}"].state for split in by_split} == {"good"}
+    lacking = 1 if kind == "s2" else 2
+    says = f"{amounts[0] - lacking} of {amounts[0]}, {lacking} are left out"
+    assert found["images for train"].says == says
+    assert not any("cannot be compared" in note for note in open_dataset(name, copy[0]).notes)
+    by_split["val"] += 1
+    assert {one.about: one.state for one in check_dataset(name, copy[0])}["images for val"] == "bad"
+    assert any("cannot be compared" in note for note in open_dataset(name, copy[0]).notes)
 
 
 @pytest.mark.parametrize(("sensor", "pairs"), [(None, 12), ("sentinel-2-l2a", 12), ("optical-hr", 14)])

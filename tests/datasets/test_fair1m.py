@@ -9,12 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skysense.data.labelled.dataset import Item
+from skysense.datasets.card import card
 from skysense.datasets.catalogue import open_dataset
 from skysense.datasets.check import check_dataset
+from skysense.datasets.splits import split_hash
 from skysense.errors import InputError
 from tests.datasets.fakes import fair1m
 
 FIRST = "train/part1/labelXml/0.xml"
+
+
+def item_name(path: str) -> str:
+    """How an item is called whose image lies at a path."""
+    return f"{'train' if path.startswith('train/') else 'val'}/{Path(path).name}"
 
 
 def only(box_42: np.ndarray, corner: np.ndarray) -> bool:
@@ -26,15 +34,16 @@ def test_images_boxes_and_splits(tmp_path: Path) -> None:
     truth = fair1m.write(tmp_path)
     data = open_dataset("fair1m", tmp_path)
     assert (data.task, data.classes) == ("oriented-detection", truth.classes)
-    labelled = {name: {"validation": "val"}.get(of, of) for name, of in truth.splits.items() if of != "test"}
-    assert {item.name: item.split for item in data.items} == labelled
-    assert Counter(labelled.values()) == {"train": 5, "val": 2}
+    paths = {item_name(path): path for path, of in truth.splits.items() if of != "test"}
+    splits = {item.name: item.split for item in data.items}
+    assert splits == {name: name.split("/")[0] for name in paths}
+    assert Counter(splits.values()) == {"train": 5, "val": 2}
     assert data.notes == (
         "7 of 24,775 published images: numbers cannot be compared; skysense datasets check says more",
     )
     for item in data.items:
         example = data.read_item(item)
-        pixels, boxes = truth.pixels[item.name], truth.labels[item.name]
+        pixels, boxes = truth.pixels[paths[item.name]], truth.labels[paths[item.name]]
         assert example.size == pixels.shape[1:]
         np.testing.assert_array_equal(
             example.sample.series["hr"].values[0][:, : example.size[0], : example.size[1]], pixels
@@ -50,11 +59,13 @@ def test_images_boxes_and_splits(tmp_path: Path) -> None:
 def test_folders_of_labels_with_other_names(tmp_path: Path, label_folder: str) -> None:
     truth = fair1m.write(tmp_path, label_folder=label_folder)
     data = open_dataset("fair1m", tmp_path)
-    assert len(data.read(0).target) == len(truth.labels[data.items[0].name]) == 10
+    assert len(data.read(0).target) == len(truth.labels["train/part1/images/0.tif"]) == 10
 
 
-def test_parts_that_were_put_together(tmp_path: Path) -> None:
+def test_items_are_called_the_same_in_every_layout(tmp_path: Path) -> None:
     fair1m.write(tmp_path)
+    apart = open_dataset("fair1m", tmp_path).items
+    (tmp_path / "validation").rename(tmp_path / "val")
     for kind in ("images", "labelXml"):
         (tmp_path / "train" / kind).mkdir()
         for part in ("part1", "part2"):
@@ -63,8 +74,15 @@ def test_parts_that_were_put_together(tmp_path: Path) -> None:
             (tmp_path / "train" / part / kind).rmdir()
     for part in ("part1", "part2"):
         (tmp_path / "train" / part).rmdir()
-    names = [item.name for item in open_dataset("fair1m", tmp_path).select("train").items]
-    assert names == [f"train/images/{number}.tif" for number in (0, 1, 1732, 1733, 2)]
+    assert open_dataset("fair1m", tmp_path).items == apart
+    assert {item.name for item in apart} >= {"train/0.tif", "train/1732.tif", "val/0.tif"}
+
+
+def test_the_hash_of_a_whole_copy() -> None:
+    amounts = card("fair1m").amounts
+    assert amounts == {"train": 16_488, "val": 8_287}  # numbered from 0, train through both of its parts
+    items = [Item(f"{split}/{number}.tif", "", split) for split in ("train", "val") for number in range(amounts[split])]
+    assert card("fair1m").hashes == {"as published": split_hash(items)}
 
 
 def test_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,14 +98,14 @@ def test_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_objects_without_area_are_left_out(tmp_path: Path) -> None:
     truth = fair1m.write(tmp_path, faults=True)
     data = open_dataset("fair1m", tmp_path)
-    boxes = truth.labels[data.items[0].name]
+    boxes = truth.labels["train/part1/images/0.tif"]
     assert [data.classes[label] for label in data.read(0).target.label_N] == [name for name, _, _ in boxes[1:]]
 
 
 def test_tiles_are_crops_of_the_whole(tmp_path: Path) -> None:
     truth = fair1m.write(tmp_path, size=160)
     data = open_dataset("fair1m", tmp_path, tile=64)
-    tiles = [item for item in data.items if item.name.startswith("train/part1/images/0.tif@")]
+    tiles = [item for item in data.items if item.name.startswith("train/0.tif@")]
     assert len(tiles) == 9 and len({item.name.split("@")[0] for item in data.items}) == 7
     pixels, boxes = truth.pixels["train/part1/images/0.tif"], truth.labels["train/part1/images/0.tif"]
     counted: Counter[str] = Counter()
@@ -158,6 +176,11 @@ def test_copies_that_are_none(tmp_path: Path) -> None:
     refused("1 of 2 images of labels in train/part2 are missing, first train/part2/images/1733.tif")
     (tmp_path / "train/part1/labelXml").rename(tmp_path / "train/part1/labelXml.zip")
     refused("train/part1: is no copy of fair1m: labelXml missing; it holds labelXml.zip, still to be unpacked")
+    (tmp_path / "train/part1/labelXml.zip").rename(tmp_path / "train/part1/labelXml")
+    for copy in ("images-1", "images-2"):
+        (tmp_path / "train/part1" / copy / "images").mkdir(parents=True)
+    (tmp_path / "train/part1/images").rename(tmp_path / "images")
+    refused("train/part1: holds several folders images: images-1/images, images-2/images. Put them into one")
     (tmp_path / "train/part2").rename(tmp_path / "part2")
     refused("1 of 2 parts of train are missing, first train/part2")
 

@@ -124,6 +124,8 @@ def test_copies_that_are_not_whole(tmp_path: Path) -> None:
     rows = list(csv.reader(whole.splitlines()))
     table.write_text("\n".join(",".join(row[:4]) for row in rows))
     assert "has no column timestamp, polygon" in wrong()
+    table.write_text(",".join(rows[0]) + "\n")
+    assert "val.csv: names no image" in wrong()
     table.write_text(whole + whole.splitlines()[-1] + "\n")
     assert "1 rows of the lists name an image a second time" in open_dataset("fmow-s2", tmp_path).notes
     table.write_text(whole)

@@ -114,6 +114,9 @@ def test_what_is_no_whole_copy(tmp_path: Path) -> None:
     shutil.rmtree(images / "bercy")
     with pytest.raises(InputError, match=r"1 of 5 cities are missing, first .* - Images/bercy"):
         open_dataset("oscd", tmp_path)
+    (images / "train.txt").write_text(" \n", "utf-8")
+    with pytest.raises(InputError, match=r"train\.txt: names no city"):
+        open_dataset("oscd", tmp_path)
     (images / "train.txt").unlink()
     with pytest.raises(InputError, match=r"train\.txt: is missing: it says which images are for what"):
         open_dataset("oscd", tmp_path)
@@ -135,8 +138,8 @@ def test_bands_that_do_not_belong(tmp_path: Path) -> None:
     write(tmp_path / names[4] / "cm/cm.png", np.zeros((7, 7), np.uint8))
     data = open_dataset("oscd", tmp_path)
     for index, said in enumerate((
-        r"imgs_2_rect/B8A\.tif: has 1 bands of 27 x 30 px; registered images have one, here of 47 x 52",
-        r"imgs_1_rect/B03\.tif: has 1 bands of 40 x 36 px; registered images have one, here of 40 x 30 px",
+        r"imgs_2_rect/B8A\.tif: is 27 x 30 px, which are not the 47 x 52 px of the first band",
+        r"imgs_1_rect/B03\.tif: is 40 x 36 px, which are not the 40 x 30 px of the first band",
         r"imgs_1_rect/B12\.tif: holds complex64",
         r"imgs_1_rect/B04\.tif: is ",
         r"cm\.png: is 7 x 7 px; its image is",

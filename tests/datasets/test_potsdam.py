@@ -30,21 +30,25 @@ def test_windows_labels_and_splits(nested: bool, tmp_path: Path) -> None:
     assert data.classes == truth.classes and data.task == "segmentation"
     images = {Path(path).name: path for path in truth.pixels if path.endswith("_RGB.tif")}
     labels = {Path(path).name: found for path, found in truth.labels.items() if path.endswith("noBoundary.tif")}
+    counted = {name: np.zeros((96, 96), int) for name in images}
     reader = pickle.loads(pickle.dumps(data.read_item))
     for item in data.items:
         name, corner = item.name.split("@")
         row, col = map(int, corner.split(","))
-        here = (slice(row, row + 64), slice(col, col + 64))
         example = reader(item)
-        assert example.size == (64, 64) and item.split == truth.splits[images[name]] and item.group == name
+        rows, cols = example.size
+        here = (slice(row, row + rows), slice(col, col + cols))
+        counted[name][here] += 1
+        assert item.split == truth.splits[images[name]] and item.group == name
         np.testing.assert_array_equal(
-            example.sample.series["hr"].values[0, :, :64, :64], truth.pixels[images[name]][:, *here]
+            example.sample.series["hr"].values[0, :, :rows, :cols], truth.pixels[images[name]][:, *here]
         )
         eroded = labels[name.replace("_RGB", "_label_noBoundary")]
-        np.testing.assert_array_equal(example.target[:64, :64], eroded[here])  # of 4_12 and 6_7 too
-        assert (eroded[here] == 255).any() and (example.target[64:] == 255).all()
+        np.testing.assert_array_equal(example.target[:rows, :cols], eroded[here])  # of 4_12 and 6_7 too
+        assert (example.target[rows:] == 255).all() and (example.target[:, cols:] == 255).all()
+    assert all((count_HW == 1).all() for count_HW in counted.values())  # no pixel is judged twice
     assert {item.name for item in data.items} == {
-        f"{name}@{row},{col}" for name in images for row in (0, 32) for col in (0, 32)
+        f"{name}@{row},{col}" for name in images for row in (0, 64) for col in (0, 64)
     }
     assert "4 of 38 published" in data.notes[-1]
 
@@ -60,8 +64,8 @@ def test_positions_come_from_world_files(tmp_path: Path) -> None:
 
 def test_the_lists_and_their_hash() -> None:
     assert set(potsdam.TRAIN) == TRAIN and set(potsdam.TEST) == TEST
-    for tile, known, count in ((512, "as published", 3456), (1024, "tile 1024", 864)):
-        starts = [*range(0, 6000 - tile, tile), 6000 - tile]
+    for tile, known, count in ((512, "tile 512", 3456), (1024, "tile 1024", 864)):
+        starts = range(0, 6000, tile)
         assert len(TRAIN) * len(starts) ** 2 == count  # of 512 px: as many as mmsegmentation cuts
         items = [
             Item(f"top_potsdam_{number}_RGB.tif@{row},{col}", "", "train" if number in TRAIN else "test")

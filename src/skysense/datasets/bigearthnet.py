@@ -164,8 +164,8 @@ def _label(root: str, patch: str) -> int:
     file = Path(root, V1.s2, patch, f"{patch}_labels_metadata.json")
     content = read_json(file)
     labels = content.get("labels") if isinstance(content, dict) else None
-    if not isinstance(labels, list):
-        raise InputError("holds no list of labels", file=file, fix="Unpack the archive again")
+    if not isinstance(labels, list) or not all(isinstance(one, str) for one in labels):
+        raise InputError("holds no list of names of labels", file=file, fix="Unpack the archive again")
     return bits(labels, file)
 
 

@@ -68,7 +68,8 @@ class Card:
         amounts: images by split, as published.
         versions: the same of other published versions that can be read, by their name.
         objects: boxes by split (or of ``all``), as published, where that was verified.
-        hashes: of the division into splits by how it was asked for, where it can be known beforehand; see
+        hashes: of the division into splits by how it was asked for, in the words of
+            `skysense.datasets.catalogue.asked`, where it can be known beforehand; see
             `skysense.datasets.splits.split_hash`.
         layout: the folders and files of a whole copy.
         splits: what is learned from and tested on, and who says so.

@@ -64,23 +64,41 @@ def open_dataset(name: str, source: str | Path, *, progress: Progress | None = N
         InputError: an unknown name or option, or a folder that is no whole copy.
     """
     read = READERS[card(name).name]
-    parameters = list(inspect.signature(read).parameters)[1:]
-    known = [one for one in parameters if one != "progress"]
+    known = list(_defaults(name))
     given = {key: value for key, value in options.items() if value is not None}
     unused = [key for key in given if key not in known]
     if unused:
         takes = f"takes {', '.join(known)}" if known else "takes none"
         raise InputError(f"{name} has no option {', '.join(unused)}; it {takes}")
     check_tile(given.get("tile"))
-    if "progress" in parameters:
+    if "progress" in inspect.signature(read).parameters:
         given["progress"] = progress
     data = read(Path(source), **given)
-    found = sum(pictures_by_split(data).values())
+    found = sum(pictures_by_split(data).values()) + sum(data.left_out.values())
     published = sum(card(name).published(data.version, given.get("share")).values())
     if found == published:
         return data
     note = f"{found:,} of {published:,} published images: numbers cannot be compared; skysense datasets check says more"
     return replace(data, notes=(*data.notes, note))
+
+
+def asked(name: str, options: Mapping[str, Any]) -> str:
+    """What decides a division, in the words of `Card.hashes`: options, and the reader's defaults where none is given.
+
+    Args:
+        name: of the data set.
+        options: as `open_dataset` takes them.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    decided = {key: value for key, value in (_defaults(name) | given).items() if value is not None}
+    words = {key: f"{value:g}" if isinstance(value, int | float) else str(value) for key, value in decided.items()}
+    return ", ".join(f"{key} {word}" for key, word in words.items()) or "as published"
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    """The options of a reader."""
+    parameters = list(inspect.signature(READERS[name]).parameters.values())[1:]
+    return {one.name: one.default for one in parameters if one.name != "progress"}
 
 
 def pictures_by_split(data: LabelledData) -> Counter[Split | None]:

@@ -13,7 +13,7 @@ import numpy as np
 from skysense.data.labelled.dataset import LabelledData
 from skysense.data.labelled.survey import Progress, Survey, survey
 from skysense.datasets.card import Card, card
-from skysense.datasets.catalogue import open_dataset, pictures_by_split
+from skysense.datasets.catalogue import asked, open_dataset, pictures_by_split
 from skysense.datasets.listed import Listed, absent
 from skysense.datasets.splits import split_hash
 from skysense.errors import InputError
@@ -78,7 +78,7 @@ def check_dataset(
 
 
 def _amounts(about: Card, data: LabelledData, share: float | None) -> list[Finding]:
-    """Images by split beside the published numbers."""
+    """Images by split beside the published numbers; what every copy lacks is not missing."""
     counts: Counter[str] = Counter()
     for one, count in pictures_by_split(data).items():
         counts[str(one)] += count
@@ -88,10 +88,13 @@ def _amounts(about: Card, data: LabelledData, share: float | None) -> list[Findi
         total, whole = sum(counts.values()), sum(published.values())
         state: Literal["good", "bad"] = "good" if total == whole else "bad"
         return [Finding("images", state, f"{total:,} of {whole:,} published")]
-    return [
-        Finding(f"images for {split}", "good" if counts[split] == count else "bad", f"{counts[split]:,} of {count:,}")
-        for split, count in by_split.items()
-    ]
+    left_out = Counter({str(split): count for split, count in data.left_out.items()})
+    found = []
+    for split, count in by_split.items():
+        state = "good" if counts[split] + left_out[split] == count else "bad"
+        told = f"{counts[split]:,} of {count:,}" + (f", {left_out[split]:,} are left out" if left_out[split] else "")
+        found.append(Finding(f"images for {split}", state, told))
+    return found
 
 
 def _listed(data: LabelledData) -> list[Finding]:
@@ -110,11 +113,11 @@ def _listed(data: LabelledData) -> list[Finding]:
 def _division(about: Card, data: LabelledData, options: Mapping[str, Any]) -> Finding:
     """The hash of the splits beside that of a whole copy, where it is known."""
     here = split_hash(data.items)
-    asked = ", ".join(f"{key} {value}" for key, value in options.items() if value is not None) or "as published"
-    known = about.hashes.get(asked)
+    how = asked(about.name, options)
+    known = about.hashes.get(how)
     if known is None:
-        return Finding("splits", "good", f"{asked}: hash {here}; compare it with that of others")
-    return Finding("splits", "good" if here == known else "bad", f"{asked}: hash {here}, of a whole copy {known}")
+        return Finding("splits", "good", f"{how}: hash {here}; compare it with that of others")
+    return Finding("splits", "good" if here == known else "bad", f"{how}: hash {here}, of a whole copy {known}")
 
 
 def _some(data: LabelledData) -> tuple:

@@ -55,9 +55,9 @@ def _read(
     pictures, files, notes = [], {}, []
     for split, stem in _splits(root / _LISTS, old):
         folder = "JPEGImages" if old else "JPEGImages-test" if split == "test" else "JPEGImages-trainval"
-        image = f"{folder}/{stem}.jpg"
-        pictures.append(Picture(image, root / image, split))
-        files[image] = annotations / f"{stem}.xml"
+        name = f"{stem}.jpg"  # of the number alone, which is unique: the same in both downloads
+        pictures.append(Picture(name, root / folder / name, split))
+        files[name] = annotations / f"{stem}.xml"
     need_files([one.file for one in pictures], "images", root, about.name)
     need_files(list(files.values()), "annotations", root, about.name)
     objects = XmlObjects(files, about, "object", "name", corners)

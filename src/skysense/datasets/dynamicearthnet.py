@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -30,6 +30,7 @@ from skysense.data.labelled.imagery import Part, stretched
 from skysense.data.labelled.padding import grown, pad_mask, pad_sample
 from skysense.data.labelled.pairs import differs
 from skysense.data.labelled.pictures import tile_name, tile_windows
+from skysense.data.places_layout import Split
 from skysense.datasets.bands import Named
 from skysense.datasets.card import card
 from skysense.datasets.cells import beneath, overlaps
@@ -96,7 +97,7 @@ def read_dynamicearthnet_change(
     found, notes = find_months(source, [_ARCHIVES[key] for key in keys], name)
     usable = {month.name for month in found if _ARCHIVES[keys[0]] in month.images}
     pairs = {}
-    lacking: Counter[str] = Counter()
+    lacking: Counter[Split] = Counter()
     for earlier, later in pairwise(found):
         if not later.follows(earlier):
             continue
@@ -104,16 +105,18 @@ def read_dynamicearthnet_change(
             pairs[f"{earlier.name}..{later.month}"] = (earlier, later)
         else:
             lacking[earlier.split] += 1
-    return _laid_out(name, keys, pairs, tile, (*notes, *_left_out(lacking, "pairs of months", keys)))
+    notes = (*notes, *_left_out(lacking, "pairs of months", keys))
+    return replace(_laid_out(name, keys, pairs, tile, notes), left_out=lacking)
 
 
 def _segmentation(source: Path, name: str, keys: Sequence[Modality], tile: int | None) -> LabelledData:
     found, notes = find_months(source, [_ARCHIVES[key] for key in keys], name)
     usable = {month.name: (month,) for month in found if month.images}
-    lacking = Counter(str(month.split) for month in found if not month.images)
+    lacking = Counter(month.split for month in found if not month.images)
     if "hr" in keys:
         notes = (*notes, *(_without(found, key) for key in keys if any(_lacks(month, key) for month in found)))
-    return _laid_out(name, keys, usable, tile, (*notes, *_left_out(lacking, "labelled months", keys)))
+    notes = (*notes, *_left_out(lacking, "labelled months", keys))
+    return replace(_laid_out(name, keys, usable, tile, notes), left_out=lacking)
 
 
 def _lacks(month: Month, key: Modality) -> bool:
@@ -124,7 +127,7 @@ def _without(months: Sequence[Month], key: Modality) -> str:
     return f"{sum(_lacks(month, key) for month in months)} of {len(months)} months have no image of {_ARCHIVES[key]}"
 
 
-def _left_out(lacking: Mapping[str, int], what: str, keys: Sequence[Modality]) -> tuple[str, ...]:
+def _left_out(lacking: Mapping[Split, int], what: str, keys: Sequence[Modality]) -> tuple[str, ...]:
     """A note on what has nothing to be told from."""
     if not lacking:
         return ()

@@ -24,6 +24,8 @@ _TEST_OF_1_0 = 8137
 def read_fair1m(source: Path, *, tile: int | None = None) -> LabelledData:
     """FAIR1M, whose folder ``validation`` is val; images of ``test`` have no labels and are left out.
 
+    Items are called by split and number, ``train/0.tif``, whichever way the archives were unpacked.
+
     Args:
         source: with ``train`` and, of version 2.0, ``validation``.
         tile: side in pixels of the tiles that images are cut into, for which each is opened.
@@ -43,9 +45,10 @@ def read_fair1m(source: Path, *, tile: int | None = None) -> LabelledData:
         described = [stems.get(stem, images / f"{stem}.tif") for stem in by_stem(labels, (".xml",))]
         need_files(described, f"images of labels in {part}", root, _NAME)
         for stem, file in stems.items():
-            name = file.relative_to(root).as_posix()
+            name = f"{split}/{stem}.tif"
             pictures.append(Picture(name, file, split))
             files[name] = labels / f"{stem}.xml"
+    pictures.sort(key=lambda one: one.name)  # parts of train that were put together are listed in another order
     objects = XmlObjects(files, about, "objects/object", "possibleresult/name", _corners)
     objects[pictures[0].name]  # the first of them says whether they are of this data set at all
     imagery = Imagery(OPTICAL_HR, declared=True)
@@ -76,11 +79,19 @@ def _folders(root: Path) -> tuple[list[tuple[Path, Split]], tuple[str, ...]]:
 
 def _images_and_labels(folder: Path) -> tuple[Path, Path]:
     """The two folders of a part; archives unpack into names with and without an s, or one level deeper."""
-    images = find_root(folder, ("images",), _NAME) / "images"
+    images = _inner(folder, "images")
     labels = folder / "labelXmls"
     if not by_stem(labels, (".xml",)):
-        labels = find_root(folder, ("labelXml",), _NAME) / "labelXml"
+        labels = _inner(folder, "labelXml")
     return images, labels
+
+
+def _inner(folder: Path, name: str) -> Path:
+    """A folder of a part, which may lie in another one."""
+    found = [one.relative_to(folder).as_posix() for one in sorted(folder.glob(f"[!.]*/{name}"))]
+    if len(found) > 1 and not (folder / name).exists():
+        raise InputError(f"holds several folders {name}: {', '.join(found)}", file=folder, fix="Put them into one")
+    return find_root(folder, (name,), _NAME) / name
 
 
 def _corners(one: Element) -> list[tuple[float, float]]:

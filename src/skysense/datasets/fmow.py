@@ -141,6 +141,8 @@ def _read_list(file: Path, stem: str, classes: Mapping[str, int]) -> _List:
                 group.append(len(place))
                 days.append(stamp[:10])
                 places.append(_middle(polygon))
+        if not names:
+            raise InputError("names no image", file=file, fix="Get it again")
         day_N = np.array(days, "datetime64[D]")
         return _List(np.array(names, "S"), np.array(group, np.uint8), np.array(places).reshape(-1, 2), day_N)
     except OSError as error:

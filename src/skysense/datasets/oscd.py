@@ -12,12 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
-from rasterio.windows import Window as RasterWindow
 
-from skysense.data.geotiff import STRICT, check_unit, opened
 from skysense.data.labelled.classes import MaskValues, read_mask
 from skysense.data.labelled.dataset import Item, LabelledData
 from skysense.data.labelled.imagery import Image, Imagery, Part
@@ -28,10 +24,11 @@ from skysense.data.places_layout import Split
 from skysense.datasets.card import card
 from skysense.datasets.changes import PaintedChange
 from skysense.datasets.layout import find_root, need_files, read_list
+from skysense.datasets.sentinel import read_bands
 from skysense.errors import InputError
 from skysense.files import read_json
 from skysense.geo import Window, check_position
-from skysense.observation import Sample, Series
+from skysense.observation import Sample
 from skysense.sensors import SENTINEL2_L2A
 
 _SPLITS: tuple[Split, ...] = ("train", "test")
@@ -54,7 +51,7 @@ def read_oscd(source: Path, *, tile: int | None = None) -> LabelledData:
     """
     about = card("oscd")
     root, images, labels = _folders(source)
-    cities = {city: split for split in _SPLITS for city in _listed(images / f"{split}.txt")}
+    cities: dict[str, Split] = {city: split for split in _SPLITS for city in _listed(images / f"{split}.txt")}
     need_files([images / city for city in cities], "cities", root, about.name)
     folders = {city: [images / city / date for date in _DATES] for city in cities}
     bands = [folder / file for both in folders.values() for folder in both for file in _FILES.values()]
@@ -85,8 +82,6 @@ def read_oscd(source: Path, *, tile: int | None = None) -> LabelledData:
 class BandFiles(Imagery):
     """Images whose bands lie in files of one folder, all on one grid. A part names the file of the first band.
 
-    What is zero in every band was not observed: an atmosphere without any light does not exist.
-
     Attributes:
         days: when the images of a folder were taken, NaT where nobody knows.
     """
@@ -96,35 +91,14 @@ class BandFiles(Imagery):
     def read(self, part: Part, item: Item) -> Image:
         """See `Imagery.read`."""
         folder = part.file.parent
-        with opened(part.file) as dataset:
-            whole = (dataset.height, dataset.width)
-        area = part.area(*whole)
-        values_CHW = np.stack([self._read_band(folder / _FILES[band], area, whole) for band in self.sensor.bands])
-        seen_HW = np.any(values_CHW, axis=0)
-        if not seen_HW.any():
-            raise InputError("holds no observed pixel (all zero)", file=folder)
-        series = Series(self.sensor, values_CHW[None], np.array([self.days[folder]]), seen_HW[None])
-        series.check(str(folder))
+        files = [folder / _FILES[band] for band in self.sensor.bands]
+        series, head = read_bands(files, self.sensor, self.days[folder], part.window, one_grid=True)
         sample = Sample(item.name, {self.sensor.modality: pad_series(series)}, lon=item.lon, lat=item.lat)
-        return Image(sample, area, whole)
+        return Image(sample, part.area(head.height, head.width), (head.height, head.width))
 
     def occupied(self, file: Path, windows: Sequence[Window]) -> list[Window]:
         """All of the windows: the files say nothing about what was observed."""
         return list(windows)
-
-    def _read_band(self, file: Path, area: Window, whole: tuple[int, int]) -> NDArray:
-        with rasterio.Env(**STRICT), opened(file) as dataset:
-            check_unit(self.sensor, self.sensor.unit, set(dataset.dtypes), file)
-            if (dataset.count, dataset.height, dataset.width) != (1, *whole):
-                raise InputError(
-                    f"has {dataset.count} bands of {dataset.height} x {dataset.width} px; registered images have "
-                    f"one, here of {whole[0]} x {whole[1]} px",
-                    file=file,
-                )
-            try:
-                return dataset.read(1, window=RasterWindow(area.col, area.row, area.width, area.height))
-            except (RasterioError, MemoryError) as error:
-                raise InputError("is truncated or damaged", file=file, fix="Get it again") from error
 
 
 @dataclass(frozen=True)
@@ -158,8 +132,15 @@ def _inner(folder: Path) -> Path:
 
 
 def _listed(file: Path) -> list[str]:
-    """Names of cities: one line, with commas between them."""
-    return [name for line in read_list(file) for name in re.split(r"[,\s]+", line) if name]
+    """Names of cities: one line, with commas between them.
+
+    Raises:
+        InputError: the list is missing or names none.
+    """
+    found = [name for line in read_list(file) for name in re.split(r"[,\s]+", line) if name]
+    if not found:
+        raise InputError("names no city", file=file, fix="Get it again")
+    return found
 
 
 def _mask(folder: Path, city: str) -> Path:
@@ -184,7 +165,10 @@ def _days(file: Path) -> list[np.datetime64]:
 
 
 def _position(file: Path) -> tuple[float | None, float | None]:
-    """Longitude and latitude of the middle of a region; it is drawn for some cities only and nothing depends on it."""
+    """Longitude and latitude of the middle of a region, which is drawn for some cities only.
+
+    No pixel is found by it, but validation is taken from training by position where any is known.
+    """
     try:
         points = [*_points(read_json(file))]
         lon, lat = ((min(axis) + max(axis)) / 2 for axis in zip(*points, strict=True))

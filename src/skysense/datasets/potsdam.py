@@ -47,7 +47,8 @@ def read_potsdam(source: Path, *, tile: int = TILE) -> LabelledData:
 
     Args:
         source: the folder of the archives, each unpacked into its own folder or all into one.
-        tile: side in pixels of the windows that images are read in; the last of a row or column ends at the edge.
+        tile: side in pixels of the windows that images are read in, side by side; the last of a row or column are
+            smaller, so that every pixel counts once.
 
     Raises:
         InputError: no copy, or one of which images or labels are missing.
@@ -71,7 +72,7 @@ def read_potsdam(source: Path, *, tile: int = TILE) -> LabelledData:
     pictures = [_picture(number, images[number]) for number in numbers]
     masks = {picture.name: labels[number] for number, picture in zip(numbers, pictures, strict=True)}
     imagery = Imagery(OPTICAL_HR, declared=True)
-    items, parts, notes = lay_out(pictures, imagery, tile, tile)
+    items, parts, notes = lay_out(pictures, imagery, tile)
     colours = MaskColours(tuple(map(tuple, about.values)), (_BORDER,), _HALF)
     reader = MaskReader(imagery, parts, masks, colours)
     return LabelledData(about.title, about.task, about.classes, items, reader, notes=notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import get_args, overload
 
 import numpy as np
@@ -120,6 +120,8 @@ class LabelledData:
         simulated: whether the pixels are made up.
         notes: what a person should know: guesses that were made, things left out.
         version: which of the published versions it is, where there are several.
+        left_out: by split, how many labelled examples of a published data set are no items because every copy lacks
+            their imagery.
     """
 
     title: str
@@ -130,6 +132,7 @@ class LabelledData:
     simulated: bool = False
     notes: tuple[str, ...] = ()
     version: str | None = None
+    left_out: Mapping[Split, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.items)
