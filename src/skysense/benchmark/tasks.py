@@ -109,12 +109,12 @@ REAL = (
 """Folders of ``examples/kit_to_labelled.py``."""
 
 
-def _cut(label: str, side: int) -> Callable[[Path], LabelledData]:
-    """Windows of a data set of so few places that none could be kept for testing: west to learn from, east to test on.
+def cut_places(label: str, side: int) -> Callable[[Path], LabelledData]:
+    """Opens places that are too few to keep any for testing: learned from in their west, tested in their east.
 
     Args:
         label: of the places.
-        side: of a window in cells.
+        side: of the windows that they are cut into, in cells.
     """
 
     def opened(folder: Path) -> LabelledData:
@@ -145,7 +145,7 @@ def _window(data: LabelledData, windows: Mapping[str, tuple[Item, Window]], item
 REAL_PLACES = (
     Case("BigEarthNet classes, both Sentinels", "bigearthnet", _places("classes_19"), _FROZEN),
     Case("TreeSatAI genus, three sensors", "treesat", _places("genus"), _FROZEN),
-    Case("WorldCereal crops, series", "crop_patches", _cut("crop_type", 16), replace(_BASE, epochs=30)),
+    Case("WorldCereal crops, series", "crop_patches", cut_places("crop_type", 16), replace(_BASE, epochs=30)),
     Case("Chesapeake land cover", "chesapeake", _places("land_cover"), replace(_IMAGE, epochs=30)),
 )
 """Folders of ``examples/kit_to_places.py``."""
