@@ -15,6 +15,8 @@ from skysense.geo import (
     RegionTable,
     Window,
     cover,
+    equal_area,
+    equal_area_of,
     mercator_tile,
     raised_cosine,
     region_cell,
@@ -100,6 +102,15 @@ def test_positions_off_the_earth_are_refused(name: str, lon: float, lat: float) 
 )
 def test_equal_area_cells_stay_what_they_are_in_saved_models(lon: float, lat: float, cell: int) -> None:
     assert region_rule("equal_area")(lon, lat) == region_cell(lon, lat) == cell
+
+
+def test_many_positions_are_mapped_as_single_ones() -> None:
+    lonlat_N2 = np.random.default_rng(0).uniform((-180, -90), (180, 90), (200, 2))
+    wanted = [equal_area(lon, lat) for lon, lat in lonlat_N2.tolist()]
+    np.testing.assert_array_equal(equal_area_of(lonlat_N2), wanted)
+    for position in ((181.0, 0.0), (0.0, -90.1), (np.nan, 0.0), (0.0, np.inf)):
+        with pytest.raises(InputError, match="is outside lon"):
+            equal_area_of(np.array([(1.0, 2.0), position]))
 
 
 @pytest.mark.parametrize(

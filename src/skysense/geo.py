@@ -135,6 +135,14 @@ def equal_area(lon: float, lat: float) -> tuple[float, float]:
     return x, y
 
 
+def equal_area_of(lonlat_N2: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same of ``(N, 2)`` positions at once."""
+    lon_N, lat_N = lonlat_N2.T
+    for index in np.flatnonzero(~((np.abs(lon_N) <= 180) & (np.abs(lat_N) <= 90)))[:1]:
+        check_position(*lonlat_N2[index].tolist())
+    return np.stack(_to_equal_area().transform(lon_N, lat_N), axis=1)
+
+
 def region_cell(lon: float, lat: float) -> int:
     """The equal-area 65.536 km cell a position lies in (specification Q1, second reading).
 

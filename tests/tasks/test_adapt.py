@@ -125,6 +125,14 @@ def test_a_finished_run_stays_as_it_is(tmp_path: Path) -> None:
         assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
 
 
+def test_a_run_that_goes_on_does_not_look_at_everything_again(tmp_path: Path) -> None:
+    words: list[str] = []
+    for epochs in (1, 2):
+        config = replace(FAST, epochs=epochs)
+        adapt(config, tiny(), scene_data(4), tmp_path, progress=lambda done, total, said: words.append(said))
+        assert words.count("reading made up") == 8
+
+
 def test_a_run_that_stopped_early_makes_no_further_epoch(tmp_path: Path) -> None:
     config = replace(FAST, way="linear", epochs=30, learning_rate=1e-9, patience=2)
     first = adapt(config, tiny(), scene_data(4), tmp_path)

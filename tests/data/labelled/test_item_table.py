@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from skysense.data.labelled.dataset import Item, ItemTable, LabelledData
+from skysense.data.labelled.dataset import Item, ItemTable, LabelledData, split_codes
 from skysense.errors import InputError
 
 
@@ -56,3 +56,17 @@ def test_data_of_a_table() -> None:
         data.select("val")
     split = data.split_as({item.name: "val" for item in ITEMS})
     assert tuple(split.items) == tuple(replace(item, split="val") for item in ITEMS)
+
+
+def test_a_table_stays_one() -> None:
+    columns = LabelledData("made up", "classification", ("x",), table(), lambda item: pytest.fail(item.name))
+    single = replace(columns, items=ITEMS)
+    new_N = np.array([1, -1, 0, 2], np.int8)
+    for data, kind in ((columns, ItemTable), (single, tuple)):
+        assert split_codes(data.items).tolist() == [0, 2, -1, 0]
+        named_N = data.named({"b/3", "a/1", "nowhere to be found"})
+        assert named_N.tolist() == [True, False, True, False] and not data.named(()).any()
+        for found in (data.take(named_N), data.with_splits(new_N)):
+            assert isinstance(found.items, kind)
+        assert tuple(data.take(named_N).items) == (ITEMS[0], ITEMS[2])
+        assert [item.split for item in data.with_splits(new_N).items] == ["val", None, "train", "test"]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skysense.data.labelled.dataset import Item, LabelledData
-from skysense.data.labelled.split import assign_splits, check_groups
+from skysense.data.labelled.dataset import Item, ItemTable, LabelledData
+from skysense.data.labelled.split import By, assign_splits, check_groups
 from skysense.errors import InputError
 
 
@@ -131,3 +132,51 @@ def test_a_group_in_two_splits_is_refused() -> None:
     items = [Item("a1", "a", "train"), Item("b", "b", "val"), Item("a2", "a", "test")]
     with pytest.raises(InputError, match=r"a1 \(train\) and a2 \(test\) are of the same group 'a'"):
         assign_splits(data_of(items))
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> ItemTable:
+    """Items of any names, groups, positions and splits; those of a group have one split, mostly."""
+    names = sorted(draw(st.sets(st.from_regex(r"[ab]{1,2}/[ab]{0,3}", fullmatch=True), min_size=1, max_size=25)))
+    count = len(names)
+    letters = draw(st.none() | st.lists(st.integers(1, 6), min_size=count, max_size=count))
+    places = st.tuples(st.integers(-3, 3), st.integers(-3, 3) | st.floats(-80, 80))
+    lonlat = draw(st.none() | st.lists(places, min_size=count, max_size=count))
+    table = ItemTable(
+        np.array(names, "S"),
+        np.full(count, -1, np.int8),
+        None
+        if letters is None
+        else np.array([min(one, len(name)) for one, name in zip(letters, names, strict=True)], np.uint8),
+        None if lonlat is None else np.array(lonlat, np.float64),
+    )
+    codes = st.sampled_from(draw(st.sampled_from([[-1], [0, 1, 2], [0, 2], [-1, 0, 2]])))
+    of_group = {item.group: draw(codes) for item in table}
+    split_N = np.array([of_group[item.group] for item in table], np.int8)
+    if draw(st.integers(0, 3)) == 0:
+        split_N[0] = draw(codes)
+    return replace(table, split_N=split_N)
+
+
+@settings(max_examples=150, deadline=None)
+@given(tables(), st.sampled_from([None, "location", "group", "random"]), st.booleans(), st.integers(0, 9))
+def test_columns_are_divided_as_their_items_are(table: ItemTable, by: By | None, validate: bool, seed: int) -> None:
+    columns = replace(data_of([]), items=table)
+
+    def divided(data: LabelledData) -> tuple[object, ...]:
+        try:
+            found = assign_splits(data, by=by, validate=validate, seed=seed)
+        except InputError as error:
+            return (str(error),)
+        assert type(found.items) is type(data.items)
+        return tuple(found.items), found.notes
+
+    assert divided(columns) == divided(replace(columns, items=tuple(table)))
+
+
+def test_a_division_stays_what_it_was() -> None:
+    """Runs that were begun must find their examples where they left them."""
+    data = assign_splits(data_of(grid(5, 6)), seed=3)
+    assert "".join((item.split or "-")[1] for item in data.items) == "rrrarrrrrarraaarrrrreerrrreerr"
+    ends = assign_splits(data_of([Item(f"{n}", f"scene {n // 3}") for n in range(30)]), seed=3)
+    assert "".join((item.split or "-")[1] for item in ends.items) == "rrrrrrrrrrrrrrreeerrraaaaaarrr"

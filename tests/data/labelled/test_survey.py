@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from skysense.data.labelled.dataset import ItemTable
 from skysense.data.labelled.example import Boxes, Change
 from skysense.data.labelled.open import open_labelled
-from skysense.data.labelled.survey import amounts, check_copies, readable, survey
+from skysense.data.labelled.survey import BandStatistics, Survey, amounts, check_copies, readable, survey
 from skysense.errors import InputError
 from tests.data.labelled.files import S2_NAMES, rgb, sentinel2, write
 
@@ -97,6 +100,54 @@ def test_eight_bits_that_are_hardly_used(tmp_path: Path) -> None:
     write(tmp_path / "a" / "1.png", rgb() // 20)
     found = survey(open_labelled(tmp_path)).warnings()
     assert "optical-hr: no value is above 12 of 255: was it stretched wrongly?" in found
+
+
+def test_other_processes_find_the_same(folder: Path) -> None:
+    for number in range(40):
+        write(folder / "train" / "b" / f"more{number}.png", rgb(seed=100 + number % 30))
+    write(folder / "val" / "b" / "copy.png", rgb(seed=110))
+    broken = folder / "train" / "a" / "1.png"
+    broken.write_bytes(broken.read_bytes()[:50])
+    data, told = open_labelled(folder), list[tuple[int, int]]()
+    torch.manual_seed(0)
+    drawn = torch.get_rng_state()
+    one, two = survey(data), survey(data, lambda done, total: told.append((done, total)), workers=2)
+    assert torch.equal(torch.get_rng_state(), drawn), "what learning draws does not depend on it"
+    assert told == [(number, len(data)) for number in range(1, len(data) + 1)]
+    assert len(one.data) == len(data) - 1 and len(one.copies) == 1 and one.failures[0].item == "train/a/1.png"
+    assert_same(two, one)
+
+
+def assert_same(found: object, wanted: object) -> None:
+    """Arrays, and what holds arrays, to the last digit."""
+    if isinstance(wanted, np.ndarray):
+        np.testing.assert_array_equal(found, wanted)
+    elif isinstance(wanted, dict):
+        assert isinstance(found, dict) and list(found) == list(wanted)
+        for key in wanted:
+            assert_same(found[key], wanted[key])
+    elif isinstance(wanted, Survey | BandStatistics):
+        assert_same(vars(found), vars(wanted))
+    else:
+        assert found == wanted
+
+
+def test_columns_stay_columns_without_what_cannot_be_read(folder: Path) -> None:
+    broken = folder / "train" / "a" / "1.png"
+    broken.write_bytes(broken.read_bytes()[:50])
+    data = open_labelled(folder)
+    items = sorted(data.items, key=lambda item: item.name)
+    columns = ItemTable(np.array([item.name for item in items], "S"), np.array([0, 0, 0, 1, 1], np.int8))
+    for found in (survey(replace(data, items=columns)).data, readable(replace(data, items=columns))[0]):
+        assert isinstance(found.items, ItemTable)
+        assert [item.name for item in found.items] == [item.name for item in items if item.name != "train/a/1.png"]
+
+
+def test_which_items_have_a_class(folder: Path) -> None:
+    seen = survey(replace(open_labelled(folder), classes=("a", "b", "c", *map(str, range(20)))))
+    labels = [item.name.split("/")[1] for item in seen.data.items]
+    for index, name in enumerate(seen.data.classes):
+        assert seen.has(index).tolist() == [label == name for label in labels]
 
 
 def test_amounts() -> None:

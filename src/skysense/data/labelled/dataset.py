@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import get_args, overload
 
@@ -65,7 +65,7 @@ class ItemTable(Sequence[Item]):
     def __getitem__(self, index: slice) -> ItemTable: ...
     def __getitem__(self, index: int | slice) -> Item | ItemTable:
         if isinstance(index, slice):
-            return self._take(index)
+            return self.take(index)
         name = self.name_N[index].decode()  # beyond the end: IndexError, as of any sequence
         group = name if self.group_N is None else name[: self.group_N[index]]
         lon, lat = (None, None) if self.lonlat_N2 is None else self.lonlat_N2[index].tolist()
@@ -77,7 +77,7 @@ class ItemTable(Sequence[Item]):
 
     def of(self, split: Split) -> ItemTable:
         """The items of one split."""
-        return self._take(self.split_N == _SPLITS.index(split))
+        return self.take(self.split_N == _SPLITS.index(split))
 
     def row(self, name: str) -> int:
         """Where an item stands among these.
@@ -96,7 +96,8 @@ class ItemTable(Sequence[Item]):
         codes, counts = np.unique(self.split_N, return_counts=True)
         return Counter({None if code < 0 else _SPLITS[code]: int(n) for code, n in zip(codes, counts, strict=True)})
 
-    def _take(self, chosen: slice | NDArray[np.bool_]) -> ItemTable:
+    def take(self, chosen: slice | NDArray[np.bool_]) -> ItemTable:
+        """Some of the items, in their order."""
         group_N = None if self.group_N is None else self.group_N[chosen]
         lonlat_N2 = None if self.lonlat_N2 is None else self.lonlat_N2[chosen]
         return ItemTable(self.name_N[chosen], self.split_N[chosen], group_N, lonlat_N2)
@@ -105,6 +106,14 @@ class ItemTable(Sequence[Item]):
 def split_code(split: Split) -> int:
     """What stands for a split in `ItemTable.split_N`."""
     return _SPLITS.index(split)
+
+
+def split_codes(items: Sequence[Item]) -> NDArray[np.int8]:
+    """The column `ItemTable.split_N` of any items."""
+    if isinstance(items, ItemTable):
+        return items.split_N
+    codes: dict[Split | None, int] = {None: -1, **{split: code for code, split in enumerate(_SPLITS)}}
+    return np.fromiter((codes[item.split] for item in items), np.int8, len(items))
 
 
 @dataclass(frozen=True)
@@ -161,6 +170,28 @@ class LabelledData:
             )
         return replace(self, items=chosen)
 
+    def take(self, kept_N: NDArray[np.bool_]) -> LabelledData:
+        """Some of the items, in their order."""
+        if isinstance(self.items, ItemTable):
+            return replace(self, items=self.items.take(kept_N))
+        return replace(self, items=tuple(item for item, kept in zip(self.items, kept_N, strict=True) if kept))
+
+    def named(self, names: Collection[str]) -> NDArray[np.bool_]:
+        """Which of the items have one of these names."""
+        if isinstance(self.items, ItemTable):
+            return np.isin(self.items.name_N, np.array([name.encode() for name in names], np.bytes_))
+        return np.fromiter((item.name in names for item in self.items), bool, len(self))
+
     def split_as(self, splits: Mapping[str, Split]) -> LabelledData:
         """The same with the split of every item given by name."""
-        return replace(self, items=tuple(replace(item, split=splits[item.name]) for item in self.items))
+        codes = (split_code(splits[item.name]) for item in self.items)
+        return self.with_splits(np.fromiter(codes, np.int8, len(self)))
+
+    def with_splits(self, split_N: NDArray[np.int8]) -> LabelledData:
+        """The same with the split of every item given by its code, see `ItemTable.split_N`."""
+        if isinstance(self.items, ItemTable):
+            return replace(self, items=replace(self.items, split_N=split_N))
+        splits = (None if code < 0 else _SPLITS[code] for code in split_N)
+        return replace(
+            self, items=tuple(replace(item, split=split) for item, split in zip(self.items, splits, strict=True))
+        )

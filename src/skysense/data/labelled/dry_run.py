@@ -145,20 +145,20 @@ def _remarks(report: Report, seen: Survey) -> None:
 
 def pick(seen: Survey, count: int = EXAMPLES) -> list[Item]:
     """Items to show: rare classes first, so that each is seen, then others evenly; in the order of the data set."""
-    names = [item.name for item in seen.data.items]
-    names = [names[index] for index in np.random.default_rng(0).permutation(len(names))]
+    order_N = np.random.default_rng(0).permutation(len(seen.data))
     total_K = sum(seen.items_K.values(), np.zeros(len(seen.data.classes), np.int64))
-    chosen: dict[str, None] = {}
-    while len(chosen) < min(count, len(names)):
+    chosen: dict[int, None] = {}
+    while len(chosen) < min(count, len(order_N)):
         before = len(chosen)
         for index in np.argsort(total_K, kind="stable"):
-            fresh = [name for name in names if index in seen.classes_of[name] and name not in chosen]
-            if fresh and len(chosen) < count:
-                chosen[fresh[0]] = None
+            having = order_N[seen.has(int(index))[order_N]].tolist()
+            fresh = next((row for row in having if row not in chosen), None)
+            if fresh is not None and len(chosen) < count:
+                chosen[fresh] = None
         if len(chosen) == before:  # the others have no label at all
-            rest = [name for name in names if name not in chosen]
+            rest = [row for row in order_N.tolist() if row not in chosen]
             chosen |= dict.fromkeys(rest[: count - len(chosen)])
-    return [item for item in seen.data.items if item.name in chosen]
+    return [seen.data.items[row] for row in sorted(chosen)]
 
 
 def labelled_pictures(

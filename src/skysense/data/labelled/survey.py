@@ -1,23 +1,33 @@
 """Reading every example once: what can be read, how often classes occur, what the numbers of the imagery are like.
 
-Letters: T time, C bands, K classes, H W pixels.
+Every example is reduced to a `Summary`, here or in other processes, and the summaries are added up in the order of the
+items: however many processes read, the result is the same. There may be a million examples, so little is kept of each.
+
+Letters: N items, T time, C bands, K classes, k bytes with a bit for each class, H W pixels.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
+from typing import Generic, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
 
-from skysense.data.labelled.dataset import Item, LabelledData
+from skysense.data.labelled.dataset import Item, LabelledData, split_codes
 from skysense.data.labelled.example import UNLABELLED, Boxes, Change, Example, OrientedBoxes, Target, Task
 from skysense.errors import InputError
 from skysense.observation import Series
-from skysense.sensors import Sensor, Unit, looks_offset
+from skysense.sensors import Modality, Sensor, Unit, looks_offset
+
+Found = TypeVar("Found")
 
 Progress = Callable[[int, int], None]
 """Called with the number of items read and of all."""
@@ -25,6 +35,8 @@ Progress = Callable[[int, int], None]
 FAR = 1.5
 """So many standard deviations between the mean of a band and that of its sensor are worth a warning."""
 _NARROW = 5.0  # a spread so many times smaller or larger than the sensor's is, too
+_AT_ONCE = 16  # what is found in so many examples travels together from another process
+_DIGEST = 16  # bytes
 
 
 @dataclass(frozen=True)
@@ -55,26 +67,36 @@ class BandStatistics:
     high_C: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     offset: list[int] = field(default_factory=lambda: [0, 0])
 
-    def add(self, series: Series) -> None:
-        """Count in the observed pixels of a series."""
+    @classmethod
+    def of(cls, series: Series) -> BandStatistics:
+        """Of the observed pixels of one series."""
+        found = cls(series.sensor)
         if not series.valid.any():
+            return found
+        found.count = int(series.valid.sum())
+        whole = bool(series.valid.all())
+        rows = []
+        for band in range(len(series.sensor.bands)):
+            values = series.values[:, band]
+            seen_N = (values.ravel() if whole else values[series.valid]).astype(np.float64)
+            rows.append((seen_N.sum(), seen_N @ seen_N, seen_N.min(), seen_N.max()))
+        found.total_C, found.squares_C, found.low_C, found.high_C = np.array(rows, np.float64).T
+        if series.sensor.unit is Unit.REFLECTANCE_1E4:
+            found.offset = [int(looks_offset(series.values, series.valid)), 1]
+        return found
+
+    def add(self, other: BandStatistics) -> None:
+        """Count in other pixels of the sensor."""
+        if not other.count:
             return
         if not self.count:
             bands = len(self.sensor.bands)
             self.total_C, self.squares_C = np.zeros(bands), np.zeros(bands)
             self.low_C, self.high_C = np.full(bands, np.inf), np.full(bands, -np.inf)
-        self.count += int(series.valid.sum())
-        whole = bool(series.valid.all())
-        for band in range(len(self.sensor.bands)):
-            values = series.values[:, band]
-            seen_N = (values.ravel() if whole else values[series.valid]).astype(np.float64)
-            self.total_C[band] += seen_N.sum()
-            self.squares_C[band] += seen_N @ seen_N
-            self.low_C[band] = min(self.low_C[band], seen_N.min())
-            self.high_C[band] = max(self.high_C[band], seen_N.max())
-        if self.sensor.unit is Unit.REFLECTANCE_1E4:
-            self.offset[0] += looks_offset(series.values, series.valid)
-            self.offset[1] += 1
+        self.count += other.count
+        self.total_C, self.squares_C = self.total_C + other.total_C, self.squares_C + other.squares_C
+        self.low_C, self.high_C = np.minimum(self.low_C, other.low_C), np.maximum(self.high_C, other.high_C)
+        self.offset = [one + more for one, more in zip(self.offset, other.offset, strict=True)]
 
     @property
     def mean_C(self) -> NDArray[np.float64]:
@@ -114,6 +136,49 @@ class BandStatistics:
         return found
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What is counted of one example.
+
+    Attributes:
+        amount_K: how much of each class, see `amounts`.
+        size: height and width without padding, label pixels.
+        per_cell: label pixels on the side of a cell.
+        modalities: sensors of its imagery.
+        bands: of each series, of the later date too.
+        box_sides: see `box_sides`.
+        digest: see `fingerprint`.
+    """
+
+    amount_K: NDArray[np.int64]
+    size: tuple[int, int]
+    per_cell: int
+    modalities: tuple[Modality, ...]
+    bands: tuple[BandStatistics, ...]
+    box_sides: array[float]
+    digest: bytes
+
+
+def summary(example: Example, classes: int, task: Task) -> Summary:
+    """Count one example.
+
+    Args:
+        example: of a data set.
+        classes: K.
+        task: of the data set.
+    """
+    imagery = [example.sample] if example.after is None else [example.sample, example.after]
+    return Summary(
+        amounts(example.target, classes, task),
+        example.size,
+        example.per_cell,
+        tuple(example.sample.series),
+        tuple(BandStatistics.of(series) for sample in imagery for series in sample.series.values()),
+        box_sides(example.target),
+        fingerprint(example),
+    )
+
+
 @dataclass
 class Survey:
     """What reading every example has shown.
@@ -126,7 +191,9 @@ class Survey:
         amount_K: by split, pixels (masks), boxes or items of each class.
         bands: by name of the sensor.
         sizes: how often images have which height and width.
-        classes_of: by item, the classes that occur.
+        per_cell: how often there are how many label pixels on the side of a cell.
+        modalities: examples with each sensor.
+        occurs_Nk: uint8, per item of ``data`` a bit for each class that occurs, see `has`.
         copies: names of items with the same pixels in different splits.
         box_sides: by split, square roots of the areas of boxes that count, label pixels.
     """
@@ -138,9 +205,28 @@ class Survey:
     amount_K: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     bands: dict[str, BandStatistics] = field(default_factory=dict)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    classes_of: dict[str, list[int]] = field(default_factory=dict)
+    per_cell: Counter[int] = field(default_factory=Counter)
+    modalities: Counter[Modality] = field(default_factory=Counter)
+    occurs_Nk: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
     copies: list[tuple[str, str]] = field(default_factory=list)
-    box_sides: dict[str, list[float]] = field(default_factory=dict)
+    box_sides: dict[str, array[float]] = field(default_factory=dict)
+
+    def add(self, split: str, one: Summary) -> None:
+        """Count in an example: all but what is known of single items."""
+        zeros_K = np.zeros(len(self.data.classes), np.int64)
+        self.items[split] += 1
+        self.items_K[split] = self.items_K.get(split, zeros_K) + (one.amount_K > 0)
+        self.amount_K[split] = self.amount_K.get(split, zeros_K) + one.amount_K
+        self.sizes[one.size] += 1
+        self.per_cell[one.per_cell] += 1
+        self.modalities.update(one.modalities)
+        self.box_sides.setdefault(split, array("d")).extend(one.box_sides)
+        for bands in one.bands:
+            self.bands.setdefault(bands.sensor.name, BandStatistics(bands.sensor)).add(bands)
+
+    def has(self, index: int) -> NDArray[np.bool_]:
+        """In which items of ``data`` a class occurs, by its index."""
+        return np.unpackbits(self.occurs_Nk[:, index // 8 : index // 8 + 1], axis=1)[:, index % 8].astype(bool)
 
     def warnings(self) -> list[str]:
         """What a person should look at before learning from this."""
@@ -151,7 +237,7 @@ class Survey:
             absent = [names[index] for index in np.flatnonzero(train_K == 0)]
             if absent:
                 found.append(f"no training example has {', '.join(absent)}: it cannot be learned")
-        if self.data.task == "classification" and len(set(map(str, self.classes_of.values()))) == len(self.classes_of):
+        if self.data.task == "classification" and np.sum([*self.items_K.values()], axis=0).max() == 1:
             found.append("no class has two images: is each folder a place rather than a class? Then name the format")
         for one, other in self.copies[:5]:
             found.append(f"{one} and {other} are the same image in different splits: the result would be too good")
@@ -162,39 +248,46 @@ class Survey:
         return found
 
 
-def survey(data: LabelledData, progress: Progress | None = None) -> Survey:
+def survey(data: LabelledData, progress: Progress | None = None, *, workers: int = 0) -> Survey:
     """Read every example of a data set once.
 
     Args:
         data: with or without splits.
         progress: called after every item.
+        workers: processes that read; 0 to read in this one. The result is the same.
 
     Raises:
         InputError: not one of them can be read.
     """
-    seen = Survey(data)
-    first_with: dict[bytes, Item] = {}
-    kept = []
-    for item, example in _each(data, seen.failures, progress):
-        kept.append(item)
-        split = item.split or "no split"
-        amount_K = amounts(example.target, len(data.classes), data.task)
-        zeros_K = np.zeros(len(data.classes), np.int64)
-        seen.items[split] += 1
-        seen.items_K[split] = seen.items_K.get(split, zeros_K) + (amount_K > 0)
-        seen.amount_K[split] = seen.amount_K.get(split, zeros_K) + amount_K
-        seen.classes_of[item.name] = np.flatnonzero(amount_K).tolist()
-        seen.sizes[example.size] += 1
-        seen.box_sides.setdefault(split, []).extend(box_sides(example.target))
-        for sample in (example.sample, example.after):
-            for series in () if sample is None else sample.series.values():
-                seen.bands.setdefault(series.sensor.name, BandStatistics(series.sensor)).add(series)
-        twin = first_with.setdefault(fingerprint(example), item)
-        if twin.split != item.split:
-            seen.copies.append((f"{twin.name} ({twin.split})", f"{item.name} ({item.split})"))
+    seen, count, classes = Survey(data), len(data), len(data.classes)
+    read_N = np.ones(count, bool)
+    occurs_Nk = np.zeros((count, -(-classes // 8)), np.uint8)
+    digest_N = np.zeros(count, f"S{_DIGEST}")
+    for row, (item, found) in enumerate(
+        _each(data, partial(summary, classes=classes, task=data.task), progress, workers)
+    ):
+        if isinstance(found, Failure):
+            seen.failures.append(found)
+            read_N[row] = False
+        else:
+            seen.add(item.split or "no split", found)
+            occurs_Nk[row], digest_N[row] = np.packbits(found.amount_K > 0), found.digest
     if seen.failures:
-        seen.data = replace(data, items=tuple(kept))
+        seen.data, occurs_Nk, digest_N = data.take(read_N), occurs_Nk[read_N], digest_N[read_N]
+    seen.occurs_Nk, seen.copies = occurs_Nk, _copies(seen.data, digest_N)
     return seen
+
+
+def _copies(data: LabelledData, digest_N: NDArray[np.bytes_]) -> list[tuple[str, str]]:
+    """Items of another split than the first with the same pixels, after that one."""
+    split_N = split_codes(data.items)
+    _, first, inverse = np.unique(digest_N, return_index=True, return_inverse=True)
+    twin_N = first[inverse]
+    rows = np.flatnonzero(split_N[twin_N] != split_N)
+    pairs = (
+        (data.items[twin], data.items[row]) for twin, row in zip(twin_N[rows].tolist(), rows.tolist(), strict=True)
+    )
+    return [(f"{twin.name} ({twin.split})", f"{item.name} ({item.split})") for twin, item in pairs]
 
 
 def readable(data: LabelledData, progress: Progress | None = None) -> tuple[LabelledData, list[Failure]]:
@@ -207,9 +300,8 @@ def readable(data: LabelledData, progress: Progress | None = None) -> tuple[Labe
     Raises:
         InputError: not one of them can be read.
     """
-    failures: list[Failure] = []
-    kept = tuple(item for item, _ in _each(data, failures, progress))
-    return replace(data, items=kept), failures
+    found = [one for _, one in _each(data, lambda example: None, progress)]
+    return data.take(np.array([one is None for one in found])), [one for one in found if one is not None]
 
 
 def check_copies(data: LabelledData, progress: Progress | None = None) -> None:
@@ -219,8 +311,8 @@ def check_copies(data: LabelledData, progress: Progress | None = None) -> None:
         InputError: two items of different splits have the same pixels; the message names them.
     """
     seen: dict[bytes, Item] = {}
-    for item, example in _each(data, [], progress):
-        twin = seen.setdefault(fingerprint(example), item)
+    for item, found in _each(data, fingerprint, progress):
+        twin = item if isinstance(found, Failure) else seen.setdefault(found, item)
         if twin.split != item.split:
             raise InputError(
                 f"{data.title}: {twin.name} ({twin.split}) and {item.name} ({item.split}) are the same image",
@@ -228,26 +320,55 @@ def check_copies(data: LabelledData, progress: Progress | None = None) -> None:
             )
 
 
-def _each(data: LabelledData, failures: list[Failure], progress: Progress | None) -> Iterator[tuple[Item, Example]]:
-    found = False
-    for number, item in enumerate(data.items, 1):
+class _Findings(Dataset[Found | Failure], Generic[Found]):
+    """What is found in each example, or why it cannot be read; it may be copied into other processes."""
+
+    def __init__(self, data: LabelledData, find: Callable[[Example], Found]) -> None:
+        self.data, self.find = data, find
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Found | Failure:
+        item = self.data.items[index]
         try:
-            example = data.read_item(item)
+            example = self.data.read_item(item)
         except InputError as error:
-            failures.append(Failure(item.name, str(error)))
-        else:
-            found = True
-            yield item, example
+            return Failure(item.name, str(error))
+        return self.find(example)
+
+
+def _each(
+    data: LabelledData, find: Callable[[Example], Found], progress: Progress | None, workers: int = 0
+) -> Iterator[tuple[Item, Found | Failure]]:
+    """Every item with what is found in it, in their order."""
+    findings = _Findings(data, find)
+    every: Iterable[Found | Failure] = map(findings.__getitem__, range(len(data)))
+    if workers:
+        loader = DataLoader(
+            findings,
+            batch_size=_AT_ONCE,
+            num_workers=workers,
+            collate_fn=list,
+            generator=torch.Generator(),  # else it draws from the one that learning draws from
+        )
+        every = (found for some in loader for found in some)
+    first: Failure | None = None
+    failed = 0
+    for number, (item, found) in enumerate(zip(data.items, every, strict=True), 1):
+        if isinstance(found, Failure):
+            first, failed = first or found, failed + 1
+        yield item, found
         if progress is not None:
-            progress(number, len(data.items))
-    if not found:
-        first = f"; the first: {failures[0].message}" if failures else ""
-        raise InputError(f"{data.title} holds no example that can be read{first}")
+            progress(number, len(data))
+    if failed == len(data):
+        said = "" if first is None else f"; the first: {first.message}"
+        raise InputError(f"{data.title} holds no example that can be read{said}")
 
 
 def fingerprint(example: Example) -> bytes:
     """The same for examples of the same pixels."""
-    state = blake2b(digest_size=16)
+    state = blake2b(digest_size=_DIGEST)
     for sample in (example.sample, example.after):
         for key, series in sorted(() if sample is None else sample.series.items()):
             state.update(f"{key} {series.values.shape} {series.values.dtype}".encode())
@@ -277,7 +398,7 @@ def amounts(target: Target, classes: int, task: Task) -> NDArray[np.int64]:
     return np.bincount([target], minlength=classes)
 
 
-def box_sides(target: Target) -> list[float]:
+def box_sides(target: Target) -> array[float]:
     """Square roots of the areas of boxes that count; nothing for labels that are no boxes."""
     if isinstance(target, Boxes):
         sides_N2 = target.corners_N4[:, 2:] - target.corners_N4[:, :2]
@@ -285,8 +406,8 @@ def box_sides(target: Target) -> list[float]:
         corners = target.corners_N42
         sides_N2 = np.linalg.norm(corners[:, 1:3] - corners[:, :2], axis=-1)
     else:
-        return []
-    return np.sqrt(sides_N2.prod(axis=1))[~target.ignore_N].tolist()
+        return array("d")
+    return array("d", np.sqrt(sides_N2.prod(axis=1))[~target.ignore_N].tolist())
 
 
 def _pixels(mask_HW: NDArray, classes: int) -> NDArray[np.int64]:
