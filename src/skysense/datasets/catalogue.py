@@ -49,6 +49,9 @@ READERS: Mapping[str, Callable[..., LabelledData]] = {
     "resisc45": scenes.read_resisc45,
 }
 
+SAYS_MORE = "; skysense datasets check says more"
+"""End of a note on a copy that is not whole."""
+
 
 def open_dataset(name: str, source: str | Path, *, progress: Progress | None = None, **options: Any) -> LabelledData:
     """Open a copy of a published data set, with its splits; no pixel is read.
@@ -78,7 +81,7 @@ def open_dataset(name: str, source: str | Path, *, progress: Progress | None = N
     published = sum(card(name).published(data.version, given.get("share")).values())
     if found == published:
         return data
-    note = f"{found:,} of {published:,} published images: numbers cannot be compared; skysense datasets check says more"
+    note = f"{found:,} of {published:,} published images: numbers cannot be compared{SAYS_MORE}"
     return replace(data, notes=(*data.notes, note))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from skysense.data.labelled.dataset import LabelledData
 from skysense.data.labelled.survey import Progress, Survey, survey
 from skysense.datasets.card import Card, card
-from skysense.datasets.catalogue import asked, open_dataset, pictures_by_split
+from skysense.datasets.catalogue import SAYS_MORE, asked, open_dataset, pictures_by_split
 from skysense.datasets.listed import Listed, absent
 from skysense.datasets.splits import split_hash
 from skysense.errors import InputError
@@ -66,7 +66,7 @@ def check_dataset(
     ]
     found += _listed(data)
     found.append(_division(about, data, options))
-    found += [Finding("note", "unsure", note) for note in data.notes]
+    found += [Finding("note", "unsure", note) for note in data.notes if not note.endswith(SAYS_MORE)]
     chosen = data if deep else replace(data, items=_some(data))
     try:
         seen = survey(chosen, progress)
