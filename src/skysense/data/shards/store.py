@@ -1,0 +1,197 @@
+"""Zarr arrays in a folder, on this machine or in a bucket: opened, written and read by TensorStore.
+
+The format is Zarr v3 with the sharding codec, which any Zarr library opens; the reader is TensorStore because it reads
+scattered chunks of one shard several times faster than others do (docs/shards.md has the measurement).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skysense.errors import InputError, OutputError, need
+
+CACHE_BYTES = 256 << 20
+"""Shard indexes and decoded chunks that a process keeps; indexes of 16 bytes a chunk are what it is for."""
+_REMOTE = ("s3://", "gs://", "http://", "https://")
+_INDEX_ENTRIES = 4096  # chunks of one file: 64 kB of index, which a cold read fetches whole
+
+
+def is_remote(root: str | Path) -> bool:
+    """Whether a path names a bucket and not a folder of this machine."""
+    return str(root).startswith(_REMOTE)
+
+
+def kvstore(root: str | Path, *parts: str) -> Any:
+    """What TensorStore calls a key-value store: a folder, ``s3://bucket/path`` or ``gs://bucket/path``."""
+    base = str(root).rstrip("/") if is_remote(root) else f"file://{Path(root).resolve()}"
+    return "/".join([base, *parts]) + "/"
+
+
+@lru_cache(maxsize=8)
+def context(workers: int) -> Any:
+    """Limits that all arrays read by so many workers share: one thread that decodes for each of them."""
+    tensorstore = need("tensorstore", "shards")
+    return tensorstore.Context(
+        {
+            "cache_pool": {"total_bytes_limit": CACHE_BYTES},
+            "data_copy_concurrency": {"limit": max(workers, 1)},
+        }
+    )
+
+
+@contextmanager
+def readable(path: str | Path) -> Iterator[None]:
+    """Say in words what kept something from being read.
+
+    Raises:
+        InputError: missing, truncated or corrupt.
+    """
+    try:
+        yield
+    except (ValueError, OSError, KeyError, RuntimeError) as error:
+        raise InputError(f"could not be read: {_reason(error)}", file=path) from error
+
+
+@contextmanager
+def writable(path: str | Path) -> Iterator[None]:
+    """Say in words what kept something from being written.
+
+    Raises:
+        OutputError: no space, no permission, no such bucket.
+    """
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError) as error:
+        fix = "Is there space left, and may you write there? What was finished before is still there"
+        raise OutputError(f"could not be written: {_reason(error)}", file=path, fix=fix) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of a message that goes on with the specification of an array."""
+    return str(error).split(" [")[0].rstrip(".") or type(error).__name__
+
+
+def read_bytes(root: str | Path, *parts: str) -> bytes:
+    """A file of a store.
+
+    Raises:
+        InputError: it is not there or cannot be read.
+    """
+    *folders, name = parts
+    tensorstore = need("tensorstore", "shards")
+    with readable("/".join([str(root), *parts])):
+        found = tensorstore.KvStore.open(kvstore(root, *folders)).result().read(name).result()
+        if found.state != "value":
+            raise KeyError("there is no such file")
+        return found.value
+
+
+def write_bytes(content: bytes, root: str | Path, *parts: str) -> None:
+    """Write a file of a store, whole or not at all.
+
+    Raises:
+        OutputError: no space, no permission.
+    """
+    *folders, name = parts
+    tensorstore = need("tensorstore", "shards")
+    with writable("/".join([str(root), *parts])):
+        tensorstore.KvStore.open(kvstore(root, *folders)).result().write(name, content).result()
+
+
+def parse_json(content: bytes, file: str | Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        InputError: truncated or foreign.
+    """
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise InputError("is not valid JSON (truncated or foreign)", file=file) from error
+
+
+def array_metadata(
+    shape: Sequence[int], chunk: Sequence[int], dtype: np.dtype, names: Sequence[str], **attributes: Any
+) -> dict[str, Any]:
+    """Zarr v3 metadata of an array whose first axis grows: chunks are compressed and checked one by one.
+
+    Args:
+        shape: of the array.
+        chunk: what is read and decoded at once.
+        dtype: of the values.
+        names: of the axes.
+        attributes: for people.
+    """
+    beside = [-(-length // side) for length, side in zip(shape[1:], chunk[1:], strict=True)]
+    deep = max(1, _INDEX_ENTRIES // int(np.prod(beside, dtype=np.int64)))
+    shard = [
+        chunk[0] * max(1, min(deep, -(-shape[0] // chunk[0]))),
+        *(n * c for n, c in zip(beside, chunk[1:], strict=True)),
+    ]
+    blosc = {"cname": "zstd", "clevel": 5, "shuffle": _shuffle(dtype), "typesize": dtype.itemsize, "blocksize": 0}
+    little = {"name": "bytes", "configuration": {"endian": "little"}} if dtype.itemsize > 1 else {"name": "bytes"}
+    inner = [little, {"name": "blosc", "configuration": blosc}, {"name": "crc32c"}]
+    index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+    sharding = {"chunk_shape": list(chunk), "codecs": inner, "index_codecs": index, "index_location": "end"}
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": dtype.name,
+        "fill_value": False if dtype == np.bool_ else 0,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shard}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+        "dimension_names": list(names),
+        "attributes": attributes,
+    }
+
+
+def _shuffle(dtype: np.dtype) -> str:
+    return "bitshuffle" if dtype.itemsize > 1 else "noshuffle"
+
+
+def write_array(root: str | Path, name: str, values: NDArray, metadata: dict[str, Any]) -> None:
+    """Write an array, all of it.
+
+    Raises:
+        OutputError: no space, no permission.
+    """
+    tensorstore = need("tensorstore", "shards")
+    with writable(f"{root}/{name}"):
+        spec = {
+            "driver": "zarr3",
+            "kvstore": kvstore(root, name),
+            "metadata": metadata,
+            "store_data_equal_to_fill_value": True,
+        }
+        tensorstore.open(spec, create=True, delete_existing=True).result().write(values).result()
+
+
+def open_array(root: str | Path, name: str, metadata: dict[str, Any], workers: int) -> Any:
+    """An array to read from; its metadata are known already, so that nothing is fetched."""
+    tensorstore = need("tensorstore", "shards")
+    spec = {
+        "driver": "zarr3",
+        "kvstore": kvstore(root, name),
+        "metadata": metadata,
+        "fill_missing_data_reads": False,  # a lost file is an error, not zeros
+    }
+    return tensorstore.open(spec, read=True, open=True, assume_metadata=True, context=context(workers)).result()
+
+
+def rows_of(array: Any, rows: NDArray[np.int64] | slice) -> Any:
+    """A view of some rows of an array; neighbours in one piece."""
+    if isinstance(rows, np.ndarray) and len(rows) and len(rows) == rows[-1] - rows[0] + 1:
+        rows = slice(int(rows[0]), int(rows[-1]) + 1)
+    if isinstance(rows, slice):
+        return array[rows]
+    return array[need("tensorstore", "shards").d[0][rows]]

@@ -1,0 +1,268 @@
+"""Writing a corpus of shards: each shard complete or not there at all, the manifest last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skysense.data.places_layout import UNFINISHED, Split, check_name
+from skysense.data.shards.compose import series_arrays
+from skysense.data.shards.layout import (
+    ABOUT_FILE,
+    ENDING,
+    GROUP_FILE,
+    INDEX_FILE,
+    MANIFEST_FILE,
+    PLACES_PER_SHARD,
+    ROWS_FILE,
+    SPLITS,
+    Manifest,
+    ShardInfo,
+    index_dtype,
+    join_rows,
+    rows_to_bytes,
+)
+from skysense.data.shards.store import is_remote, write_array, write_bytes
+from skysense.errors import InputError
+from skysense.files import make_folder, output_error
+from skysense.geo import region_cell
+from skysense.observation import Sample
+from skysense.sensors import MODALITIES, SENSORS
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A place to be written.
+
+    Attributes:
+        sample: its imagery; the name becomes that of the place.
+        split: train, val, test or None.
+        attributes: anything else that is known and JSON can hold.
+    """
+
+    sample: Sample
+    split: Split | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What places of one shard have in common: size, sensors and number types."""
+        sensors = ((key, one.sensor.name, one.values.dtype.str) for key, one in sorted(self.sample.series.items()))
+        return (self.sample.grid, *sensors)
+
+
+def fits(kind: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether places of two kinds may share a shard: one size, and no sensor in two forms."""
+    return kind[0] == other[0] and len({one[0] for one in {*kind[1:], *other[1:]}}) == len({*kind[1:], *other[1:]})
+
+
+def digest(entry: Entry) -> str:
+    """Hash of all that is known of a place, independent of how it is stored."""
+    sample = entry.sample
+    ground = sample.footprint
+    head = {
+        "name": sample.name,
+        "position": [sample.lon, sample.lat],
+        "footprint": None if ground is None else [list(ground.bounds), ground.crs],
+        "split": entry.split,
+        "attributes": entry.attributes,
+    }
+    found = hashlib.blake2b(json.dumps(head, sort_keys=True).encode(), digest_size=16)
+    for modality in MODALITIES:
+        if modality in sample.series:
+            one = sample.series[modality]
+            found.update(f"{one.sensor.name} {one.values.dtype.str} {one.values.shape}".encode())
+            for part in (one.values, one.dates.astype(np.int64), one.valid, one.clear):
+                found.update(b"-" if part is None else np.ascontiguousarray(part).data)
+    return found.hexdigest()
+
+
+def write_shard(root: str | Path, name: str, entries: Sequence[Entry]) -> tuple[ShardInfo, NDArray[np.void]]:
+    """Write one shard; its folder appears complete or not at all, and replaces one of the same name.
+
+    Args:
+        root: folder of the corpus, ``s3://bucket/path`` or ``gs://bucket/path``.
+        name: of the shard.
+        entries: at least one place, all of which `fits` puts together.
+
+    Returns:
+        What `write_manifest` lists, and the rows of the index.
+
+    Raises:
+        InputError: places that do not fit, a name twice, a sensor that files do not know, values its unit cannot hold.
+        OutputError: no space, no permission. Nothing half written is taken for a shard.
+    """
+    check_name(name, "shard")
+    _check(entries)
+    with _whole_folder(root, f"{name}{ENDING}") as folder:
+        rows, total = _write(folder, entries)
+        stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return ShardInfo(name, len(entries), stored, total), rows
+
+
+@contextmanager
+def _whole_folder(root: str | Path, name: str) -> Iterator[Path]:
+    """A temporary folder that becomes ``root/name`` when the block ends well, and vanishes when it does not."""
+    remote = is_remote(root)
+    parent = None if remote else make_folder(root)
+    try:
+        with tempfile.TemporaryDirectory(dir=parent, prefix=f".{name}.", suffix=UNFINISHED) as temporary:
+            folder = Path(temporary) / name
+            folder.mkdir()
+            yield folder
+            if parent is None:
+                _upload(folder, f"{root}/{name}")
+            else:
+                shutil.rmtree(parent / name, ignore_errors=True)
+                folder.rename(parent / name)
+    except OSError as error:
+        raise output_error(error, f"{root}/{name}") from error
+
+
+def _upload(folder: Path, target: str) -> None:
+    """Copy files into a bucket; the group's own file last, since a shard without it is none."""
+    files = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    for file in sorted(files, key=lambda one: one.parts == (GROUP_FILE,)):
+        write_bytes((folder / file).read_bytes(), target, *file.parts)
+
+
+def _check(entries: Sequence[Entry]) -> None:
+    if not entries:
+        raise InputError("a shard needs at least one place")
+    names = [entry.sample.name for entry in entries]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InputError(f"a shard holds a place once; twice: {', '.join(sorted(twice))}")
+    for entry in entries:
+        check_name(entry.sample.name, "place")
+        if not all(fits(entry.kind, other.kind) for other in entries[:1]):
+            raise InputError("differs in size or sensors from the other places of its shard", file=entry.sample.name)
+        for series in entry.sample.series.values():
+            if SENSORS.get(series.sensor.name) != series.sensor:
+                raise InputError(f"sensor {series.sensor.name!r} is not one that files know", file=entry.sample.name)
+            series.check(file=entry.sample.name)
+
+
+def _write(folder: Path, entries: Sequence[Entry]) -> tuple[NDArray[np.void], str]:
+    arrays: dict[str, tuple[NDArray, dict[str, Any]]] = {}
+    sensors: dict[str, Any] = {}
+    for modality in MODALITIES:
+        found = [entry.sample.series[modality] for entry in entries if modality in entry.sample.series]
+        if found:
+            made, sensors[modality] = series_arrays(modality, found)
+            arrays |= made
+    for array, (values, metadata) in arrays.items():
+        write_array(folder, array, values, metadata)
+    rows = _rows(entries)
+    total = hashlib.blake2b(b"".join(rows["digest"].tolist()), digest_size=16).hexdigest()
+    attributes = {"cells": list(entries[0].sample.grid), "places": len(entries), "sensors": sensors, "digest": total}
+    write_bytes(rows_to_bytes(rows), folder, ROWS_FILE)
+    about = [dict(entry.attributes) for entry in entries]
+    write_bytes(json.dumps(about, ensure_ascii=False, allow_nan=False).encode(), folder, ABOUT_FILE)
+    group = {
+        "zarr_format": 3,
+        "node_type": "group",
+        "attributes": attributes,
+        "consolidated_metadata": {
+            "kind": "inline",
+            "must_understand": False,
+            "metadata": {array: metadata for array, (_, metadata) in arrays.items()},
+        },
+    }
+    write_bytes(json.dumps(group).encode(), folder, GROUP_FILE)
+    return rows, total
+
+
+def _rows(entries: Sequence[Entry]) -> NDArray[np.void]:
+    samples = [entry.sample for entry in entries]
+    crs = [b"" if one.footprint is None else one.footprint.crs.encode() for one in samples]
+    rows = np.zeros(len(entries), index_dtype(max(len(one.name) for one in samples), max(map(len, crs))))
+    ends = dict.fromkeys(MODALITIES, 0)
+    for row, entry, sample, code in zip(rows, entries, samples, crs, strict=True):
+        row["name"], row["crs"], row["cells"] = sample.name.encode(), code, sample.grid
+        row["lon"] = np.nan if sample.lon is None else sample.lon
+        row["lat"] = np.nan if sample.lat is None else sample.lat
+        row["bounds"] = np.nan if sample.footprint is None else sample.footprint.bounds
+        row["split"], row["digest"] = SPLITS.index(entry.split), digest(entry).encode()
+        row["region"] = -1 if sample.lon is None or sample.lat is None else region_cell(sample.lon, sample.lat)
+        for modality in MODALITIES:
+            frames = len(sample.series[modality].dates) if modality in sample.series else 0
+            row[f"{modality}_start"], row[f"{modality}_frames"] = ends[modality], frames
+            ends[modality] += frames
+    return rows
+
+
+def write_manifest(root: str | Path, manifest: Manifest, rows: Iterable[NDArray[np.void]]) -> None:
+    """Write the index and, last, the manifest: from then on the folder is a corpus.
+
+    Args:
+        root: folder of the shards.
+        manifest: lists the shards in order.
+        rows: the index of each of them, in the same order.
+
+    Raises:
+        OutputError: no space, no permission.
+    """
+    parts = []
+    for number, (shard, part) in enumerate(zip(manifest.shards, rows, strict=True)):
+        assert len(part) == shard.places
+        part = part.copy()
+        part["shard"] = number
+        parts.append(part)
+    write_bytes(rows_to_bytes(join_rows(parts)), root, INDEX_FILE)
+    content = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
+    write_bytes((content + "\n").encode(), root, MANIFEST_FILE)
+
+
+class ShardWriter:
+    """Collects places into shards as they come; kinds that do not fit together go to shards of their own.
+
+    Args:
+        root: a folder that holds no corpus yet, or a path in a bucket.
+        manifest: all but the shards.
+        places_per_shard: of one kind.
+
+    Raises:
+        OutputError: no space, no permission.
+    """
+
+    def __init__(self, root: str | Path, manifest: Manifest, places_per_shard: int = PLACES_PER_SHARD) -> None:
+        self.root, self.manifest, self.places_per_shard = root, manifest, places_per_shard
+        self._waiting: list[list[Entry]] = []
+        self._shards: list[ShardInfo] = []
+        self._rows: list[NDArray[np.void]] = []
+
+    def add(self, entry: Entry) -> None:
+        """Take a place; a full shard is written at once."""
+        for group in self._waiting:
+            if all(fits(entry.kind, other.kind) for other in group):
+                break
+        else:
+            group = []
+            self._waiting.append(group)
+        group.append(entry)
+        if len(group) == self.places_per_shard:
+            self._flush(group)
+
+    def _flush(self, group: list[Entry]) -> None:
+        self._waiting.remove(group)
+        info, rows = write_shard(self.root, f"{len(self._shards):05d}", group)
+        self._shards.append(info)
+        self._rows.append(rows)
+
+    def finish(self) -> Manifest:
+        """Write what is left, the index and the manifest."""
+        for group in list(self._waiting):
+            self._flush(group)
+        manifest = replace(self.manifest, shards=tuple(self._shards))
+        write_manifest(self.root, manifest, self._rows)
+        return manifest
