@@ -121,6 +121,13 @@ def raised_cosine(size: int, overlap: int) -> NDArray[np.float32]:
     return np.concatenate([ramp, np.ones(size - 2 * overlap), ramp[::-1]]).astype(np.float32)
 
 
+def utm_crs(lon: float, lat: float) -> str:
+    """The UTM zone of a position, plain 6 degrees wide, or polar stereographic beyond 84 N and 80 S."""
+    if -80 <= lat <= 84:
+        return f"EPSG:{(32600 if lat >= 0 else 32700) + min(int((lon + 180) // 6) + 1, 60)}"
+    return "EPSG:32661" if lat > 0 else "EPSG:32761"
+
+
 @lru_cache(maxsize=1)
 def _to_equal_area() -> Transformer:
     from pyproj import Transformer

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skysense.data.places_boxes import Boxes, clip
 from skysense.data.places_layout import AFTER_FILE, Legend, grid_factor
 from skysense.errors import InputError
-from skysense.geo import CELL_HR_PX, CELL_METRES, Footprint
+from skysense.geo import CELL_HR_PX, CELL_METRES, Footprint, utm_crs
 
 CELL_TOLERANCE = 0.1
 """How far the ground size of a cell may be from 10 m (relative): map projections stretch, wrong resolutions do more."""
@@ -155,11 +155,8 @@ def utm_footprint(lon: float | None, lat: float | None, cells: tuple[int, int]) 
         return None
     import pyproj
 
-    if -80 <= lat <= 84:
-        code = (32600 if lat >= 0 else 32700) + min(int((lon + 180) // 6) + 1, 60)
-    else:
-        code = 32661 if lat > 0 else 32761
-    x, y = pyproj.Transformer.from_crs("EPSG:4326", f"EPSG:{code}", always_xy=True).transform(lon, lat)
+    crs = utm_crs(lon, lat)
+    x, y = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
     half_height, half_width = cells[0] * CELL_METRES / 2, cells[1] * CELL_METRES / 2
     x, y = round(x, 3), round(y, 3)
-    return Footprint((x - half_width, y - half_height, x + half_width, y + half_height), f"EPSG:{code}")
+    return Footprint((x - half_width, y - half_height, x + half_width, y + half_height), crs)

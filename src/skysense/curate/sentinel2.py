@@ -1,0 +1,143 @@
+"""Sentinel-2 L2A: digital numbers of an archive become reflectance x 10^4 without offset.
+
+Since processing baseline 04.00 (25 January 2022) ESA adds 1000 to every digital number but 0, which stays no-data
+(SentiWiki, S2 Products, Level-2A). Reprocessing carries the baseline, not the date, so only the baseline counts. Some
+catalogues subtract the offset from their copies and say so item by item, at times wrongly: what is stated is held
+against the pixels.
+
+Layers arrive on the 10 m grid of the place. The 20 m bands and the scene classification are repeated: the nearest
+pixel, since corners of the 20 m grid are corners of the 10 m grid.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+
+from skysense.curate.acquisition import Acquisition
+from skysense.curate.frame import Frame, Reading, describe
+from skysense.curate.refusal import Reason, Refused
+from skysense.sensors import BASELINE_OFFSET, SENTINEL2_L2A
+
+METRES_PER_PX = 10.0
+RESAMPLING = Resampling.nearest
+CLASSES = "SCL"
+
+DARKEST = 1
+"""Least value of an observed pixel. Reflectance of zero and below becomes 1, a ten-thousandth, so that 0 says
+no-data in every array, as it does in the archives."""
+
+_OFFSET_SINCE = 4.0
+_TEST_BASELINES = 90.0  # 99.99 marks products of test runs, with and without offset
+_SCALE = 1e-4
+_SATURATED = 65535
+_NO_DATA, _DEFECTIVE = 0, 1
+_NOT_CLEAR = (3, 8, 9, 10)  # cloud shadow, cloud of medium and of high probability, thin cirrus; snow (11) is clear
+_DARK_SHARE = 0.01
+_DARK = 0.7 * BASELINE_OFFSET  # with the offset this would be a reflectance of -0.03, which one pixel in 100 never has
+
+
+def frame(reading: Reading) -> Frame:
+    """One acquisition as a frame of `SENTINEL2_L2A`.
+
+    Args:
+        reading: the ten bands, and ``SCL`` where there is one, as digital numbers.
+
+    Returns:
+        uint16 values, at least `DARKEST` where observed and 0 elsewhere. Observed is what every band holds, what is
+        not saturated, and what the scene classification does not call no-data or defective. ``clear`` is None without
+        a scene classification.
+
+    Raises:
+        Refused: nothing observed; other numbers than integers of 1e-4; an offset that is not known, or that the pixels
+            contradict.
+    """
+    acquisition = reading.acquisition
+    numbers, valid = reading.stack(SENTINEL2_L2A.bands)
+    if numbers.dtype.kind not in "ui":
+        raise Refused(Reason.WRONG_UNIT, f"{acquisition.item} holds {numbers.dtype}, not integer digital numbers")
+    for band in SENTINEL2_L2A.bands:
+        scale = acquisition.assets[band].scale
+        if scale is not None and not np.isclose(scale, _SCALE):
+            raise Refused(Reason.WRONG_UNIT, f"{acquisition.item} {band} has a scale of {scale:g}, not {_SCALE:g}")
+    valid &= ((numbers > 0) & (numbers < _SATURATED)).all(axis=0)
+    classes = reading.pixels.get(CLASSES)
+    if classes is not None:
+        valid &= reading.observed[CLASSES] & ~np.isin(classes, (_NO_DATA, _DEFECTIVE))
+    if not valid.any():
+        raise Refused(Reason.NOTHING_OBSERVED, acquisition.item)
+    offset = _offset(acquisition, numbers, valid)
+    values = np.where(valid, np.maximum(numbers.astype(np.int32) - offset, DARKEST), 0).astype(np.uint16)
+    clear = None if classes is None else valid & ~np.isin(classes, _NOT_CLEAR)
+    return Frame(acquisition.time, (describe(acquisition, offset_removed=offset),), values, valid, clear)
+
+
+def _offset(acquisition: Acquisition, numbers: NDArray, valid: NDArray[np.bool_]) -> int:
+    """What is to be subtracted, by what the archive states, held against the pixels."""
+    stated = stated_offset(acquisition)
+    if stated == 0:
+        return 0
+    dark = _too_dark(numbers, valid)
+    if stated is not None:
+        if dark:
+            raise Refused(
+                Reason.OFFSET_CONTRADICTED,
+                f"{acquisition.item} states baseline {acquisition.baseline} and its offset of {BASELINE_OFFSET}, "
+                "but its pixels would be far below zero without it",
+            )
+        return stated
+    if dark:
+        return 0
+    raise Refused(
+        Reason.OFFSET_UNKNOWN,
+        f"{acquisition.item} does not state whether the offset of {BASELINE_OFFSET} is in its numbers, "
+        "and its darkest pixels do not tell",
+    )
+
+
+def stated_offset(acquisition: Acquisition) -> int | None:
+    """The offset that an archive's statements amount to; None if they do not.
+
+    ================  ==============  ===================  =====================
+    baseline          offset applied  offset of its bands  offset in the numbers
+    ================  ==============  ===================  =====================
+    any               yes             any                  0
+    before 04.00      no, unknown     any                  0
+    04.00 and later   no              -0.1, not stated     1000
+    04.00 and later   no              0                    not known
+    04.00 and later   unknown         any                  not known
+    unknown           no              -0.1                 1000
+    unknown           no              0, not stated        not known
+    unknown           unknown         any                  not known
+    ================  ==============  ===================  =====================
+
+    The offset that the bands state (``raster:bands``, in reflectance) decides alone in no row: there are catalogues
+    that repeat -0.1 beside numbers it has been taken from.
+    """
+    if acquisition.offset_applied:
+        return 0
+    baseline = baseline_number(acquisition)
+    if baseline is not None and baseline < _OFFSET_SINCE:
+        return 0
+    if acquisition.offset_applied is None:
+        return None
+    stated = {acquisition.assets[band].offset for band in SENTINEL2_L2A.bands}
+    agree = all(offset is not None and np.isclose(offset, -BASELINE_OFFSET * _SCALE) for offset in stated)
+    silent = stated == {None}
+    return BASELINE_OFFSET if agree or (silent and baseline is not None) else None
+
+
+def baseline_number(acquisition: Acquisition) -> float | None:
+    """The processing baseline as a number, 4.0 for ``04.00``; None for none, another text, or that of test runs."""
+    try:
+        number = float(acquisition.baseline or "nan")
+    except ValueError:
+        return None
+    return number if number < _TEST_BASELINES else None  # also without a number: nan is not less
+
+
+def _too_dark(numbers: NDArray, valid: NDArray[np.bool_]) -> bool:
+    """Whether a band has more dark pixels than it could have with the offset in its numbers."""
+    seen = numbers[:, valid]
+    return bool((np.mean(seen < _DARK, axis=1) > _DARK_SHARE).any())
