@@ -285,9 +285,9 @@ class Shards:
         Raises:
             InputError: its shard cannot be read.
         """
-        shard = self._folder(int(self._rows[place.row]["shard"]))
-        first = int(np.searchsorted(self._rows["shard"], self._rows[place.row]["shard"]))
-        return parse_json(read_bytes(shard, ABOUT_FILE), f"{shard}/{ABOUT_FILE}")[place.row - first]
+        row = self._rows[place.row]
+        shard = self._folder(int(row["shard"]))
+        return parse_json(read_bytes(shard, ABOUT_FILE), f"{shard}/{ABOUT_FILE}")[int(row["slot"])]
 
     def _read(
         self, place: ShardedPlace, shard: Shard, window: Window, frames: Mapping[Modality, NDArray[np.int64]]

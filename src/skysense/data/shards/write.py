@@ -187,6 +187,7 @@ def _rows(entries: Sequence[Entry]) -> NDArray[np.void]:
     crs = [b"" if one.footprint is None else one.footprint.crs.encode() for one in samples]
     rows = np.zeros(len(entries), index_dtype(max(len(one.name) for one in samples), max(map(len, crs))))
     ends = dict.fromkeys(MODALITIES, 0)
+    rows["slot"] = np.arange(len(rows))
     for row, entry, sample, code in zip(rows, entries, samples, crs, strict=True):
         row["name"], row["crs"], row["cells"] = sample.name.encode(), code, sample.grid
         row["lon"] = np.nan if sample.lon is None else sample.lon
