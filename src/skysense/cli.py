@@ -144,7 +144,7 @@ def _pretrain_parser() -> ArgumentParser:
         "On several GPUs or machines: torchrun --nproc-per-node 8 --no-python skysense pretrain ..."
     )
     parser.add_argument("--config", action="config", help="a YAML file with any of these settings")
-    parser.add_argument("data", type=Path, help="a folder of places")
+    parser.add_argument("data", type=str, help="a folder of places, or a corpus of shards (also s3://... or gs://...)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--split", type=Literal["train", "all"], default="train", help="which places to learn from")
     parser.add_argument("--device", type=str, default=None, help="cpu, cuda, cuda:1; a GPU if there is one")
@@ -156,12 +156,12 @@ def _pretrain_parser() -> ArgumentParser:
 
 
 def _pretrain(options: Namespace) -> int:
-    from skysense.data.places import Places
+    from skysense.data.corpus import open_corpus
     from skysense.pretrain.loop import pretrain
 
-    places = Places(options.data)
+    places = open_corpus(options.data)
     if options.split == "train":
-        chosen = places.select(where=lambda place: place.split in ("train", None))
+        chosen = places.for_training()
         if not len(chosen):
             raise InputError("no place is marked for training", file=options.data, fix="Use --split all")
         places = chosen

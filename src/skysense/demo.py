@@ -16,8 +16,9 @@ from skysense.benchmark.evidence import RECIPE
 from skysense.benchmark.pictures import neighbour_sheet, prototype_use, sensor_sheet
 from skysense.benchmark.probe import Progress, probe_model
 from skysense.benchmark.writing import add_tables
+from skysense.data.corpus import Corpus
 from skysense.data.earth import simulate, simulate_scene
-from skysense.data.joined import Corpus, JoinedPlaces
+from skysense.data.joined import JoinedPlaces
 from skysense.data.places import Places
 from skysense.data.places_layout import DATASET_FILE
 from skysense.errors import InputError

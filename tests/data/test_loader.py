@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import Generator
 
-from skysense.data.loader import Memory, Stream, permutation
+from skysense.data.loader import GROUPED_BATCHES, Memory, Stream, group_alike, permutation
 from skysense.errors import ConfigError, InputError
 from skysense.observation import Sample
 from tests.data.places_samples import make_sample
@@ -22,7 +22,7 @@ WAIT = 20
 """Seconds until a thread that should have done something is taken to hang."""
 
 
-def stream(read: Callable[[int], Any], length: int, **changes: Any) -> Stream[Any, Any]:
+def stream(read: Callable[[int], Any], length: int, **changes: Any) -> Stream[Any, Any, Any]:
     """Batches are lists of what `read` gives."""
     defaults = {"batch_size": 3, "seed": 5, "draw": lambda sample, rng: sample, "assemble": list}
     return Stream(read, length, **(defaults | changes))
@@ -46,7 +46,7 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
         "batch_size": batch_size,
         "seed": draw(st.integers(0, 99)),
         "ranks": draw(st.integers(1, min(length, batch_size))),
-        "workers": draw(st.integers(1, 4)),
+        "workers": draw(st.integers(0, 4)),
         "unreadable": draw(some),
         "blank": draw(some),
         "start": draw(st.integers(0, 5)),
@@ -66,7 +66,7 @@ def test_ranks_one_after_the_other_read_what_one_reads_alone(world: dict[str, An
             raise InputError(f"place {index} showed nothing")
         return index, str(rng.bit_generator.state)
 
-    def open_stream(**changes: Any) -> Stream[Any, Any]:
+    def open_stream(**changes: Any) -> Stream[Any, Any, Any]:
         return stream(read, length, batch_size=world["batch_size"], seed=world["seed"], draw=draw, **changes)
 
     length, ranks = world["length"], world["ranks"]
@@ -188,8 +188,8 @@ def test_what_makes_no_sense_is_refused() -> None:
         stream(itself, 3, batch_size=8, ranks=4)
     with pytest.raises(ConfigError, match="rank 2 is not one of 2 ranks"):
         stream(itself, 9, rank=2, ranks=2)
-    with pytest.raises(ConfigError, match="workers = 0"):
-        stream(itself, 9, workers=0)
+    with pytest.raises(ConfigError, match="workers = -1"):
+        stream(itself, 9, workers=-1)
 
 
 def test_workers_read_at_the_same_time() -> None:
@@ -279,3 +279,46 @@ def test_memory_does_not_remember_an_error() -> None:
     with pytest.raises(InputError, match="truncated"):
         memory(0)
     assert memory(0).name == "a"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 700), st.integers(1, 9), st.integers(0, 3), st.integers(0, 5), st.integers(1, 6))
+def test_like_places_share_batches_and_none_is_lost(
+    length: int, batch_size: int, epoch: int, seed: int, kinds: int
+) -> None:
+    likeness = np.random.default_rng(seed).integers(0, kinds, length)
+    order = permutation(seed, epoch, length)
+    grouped = group_alike(order, likeness, batch_size, seed, epoch)
+    np.testing.assert_array_equal(grouped, group_alike(order, likeness, batch_size, seed, epoch))
+    stretch = GROUPED_BATCHES * batch_size
+    whole = length // batch_size * batch_size
+    for start in range(0, whole, stretch):
+        part = slice(start, min(start + stretch, whole))
+        assert sorted(grouped[part]) == sorted(order[part])  # each place keeps its stretch
+        batches = likeness[grouped[part]].reshape(-1, batch_size)
+        mixed = (batches != batches[:, :1]).any(axis=1).sum()
+        assert mixed <= len(set(likeness[order[part]].tolist())) - 1  # a batch is mixed only where one kind ends
+    np.testing.assert_array_equal(grouped[whole:], order[whole:])
+
+
+def test_batches_of_a_kind_come_at_random() -> None:
+    likeness = np.repeat(np.arange(4), 64)
+    first = [
+        likeness[group_alike(permutation(seed, 0, 256), likeness, 8, seed, 0)].reshape(-1, 8)[0, 0]
+        for seed in range(40)
+    ]
+    assert set(first) == {0, 1, 2, 3}
+
+
+def test_without_workers_nothing_is_read_ahead() -> None:
+    read: list[int] = []
+
+    def count(index: int) -> int:
+        read.append(index)
+        return index
+
+    steps = stream(count, 9, workers=0).run(0, 3)
+    next(steps)
+    assert len(read) == 3
+    assert not reading_threads()
+    assert [len(batch) for _, batch in steps] == [3, 3]

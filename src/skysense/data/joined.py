@@ -53,6 +53,11 @@ class JoinedPlaces:
         return iter(self._places)
 
     @property
+    def names(self) -> Iterator[str]:
+        """Of all places, in order."""
+        return (place.name for place in self._places)
+
+    @property
     def simulated(self) -> bool:
         """Whether any of the pixels are made up."""
         return any(source.simulated for source in self.sources)
@@ -68,7 +73,3 @@ class JoinedPlaces:
         """
         sample = self._source_of[place.name].read_sample(place)
         return replace(sample, region=self.regions.slot(place.lon, place.lat))
-
-
-Corpus = Places | JoinedPlaces
-"""What can be learned from without labels."""

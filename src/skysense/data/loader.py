@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from skysense.errors import ConfigError, InputError
 from skysense.observation import Sample
 
+Place = TypeVar("Place")
 Drawn = TypeVar("Drawn")
 Prepared = TypeVar("Prepared")
 
@@ -22,6 +23,35 @@ Prepared = TypeVar("Prepared")
 def permutation(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
     """The order of one epoch."""
     return np.random.default_rng([seed, epoch]).permutation(length)
+
+
+GROUPED_BATCHES = 32
+"""Batches among which places are sorted by likeness: few enough that the order stays random, enough to sort well."""
+
+
+def group_alike(
+    order: NDArray[np.int64], likeness: NDArray[np.int64], batch_size: int, seed: int, epoch: int
+) -> NDArray[np.int64]:
+    """The order of an epoch with like places side by side, so that batches hold the same sensors and little padding.
+
+    Places are sorted by likeness within stretches of `GROUPED_BATCHES` batches; the batches of a stretch then change
+    places at random, so that no kind comes first. Each place keeps its stretch.
+
+    Args:
+        order: `permutation` of the epoch.
+        likeness: ``(N,)`` a number per place; equal or neighbouring ones go well together.
+        batch_size: places per batch.
+        seed: of the order.
+        epoch: which.
+    """
+    grouped = order.copy()
+    rng = np.random.default_rng([seed, epoch, 2])
+    whole = len(order) // batch_size * batch_size  # what is left over has its turn in another epoch
+    for start in range(0, whole, GROUPED_BATCHES * batch_size):
+        stretch = order[start : min(start + GROUPED_BATCHES * batch_size, whole)]
+        batches = stretch[np.argsort(likeness[stretch], kind="stable")].reshape(-1, batch_size)
+        grouped[start : start + len(stretch)] = rng.permutation(batches).ravel()
+    return grouped
 
 
 def sample_rng(seed: int, epoch: int, index: int) -> Generator:
@@ -71,7 +101,7 @@ class Memory:
                     self._bytes += size
 
 
-class Stream(Generic[Drawn, Prepared]):
+class Stream(Generic[Place, Drawn, Prepared]):
     """Batches by step, prepared one ahead in a thread; each rank reads its share of every batch.
 
     An epoch has ``len // batch_size`` steps (a smaller data set is one batch); what is left over has its turn in
@@ -86,8 +116,8 @@ class Stream(Generic[Drawn, Prepared]):
     copying from one process to another, and what was decoded is kept once.
 
     Args:
-        read: reads sample ``i``, in several threads at once; raises `InputError` for a bad one, which is not tried
-            again.
+        read: reads place ``i``, or what is needed to draw of it, in several threads at once; raises `InputError` for a
+            bad one, which is not tried again.
         length: number of samples.
         batch_size: samples per step of all ranks together.
         seed: of order and randomness.
@@ -97,7 +127,9 @@ class Stream(Generic[Drawn, Prepared]):
         rank: which of the ranks this is.
         ranks: how many share every batch.
         workers: threads that read and draw the samples of a batch; what a batch holds does not depend on their number.
-            More than one pays where large images are decoded and cores are free: series are read one after the other.
+            More than one pays where large images are decoded and cores are free: series in NetCDF are read one after
+            the other. With 0 nothing is prepared ahead: the thread that asks for a batch reads it.
+        likeness: ``(length,)`` puts like places into one batch, see `group_alike`; None for no such order.
 
     Attributes:
         failed: samples that cannot be read, and why; of this rank.
@@ -110,23 +142,24 @@ class Stream(Generic[Drawn, Prepared]):
 
     def __init__(
         self,
-        read: Callable[[int], Sample],
+        read: Callable[[int], Place],
         length: int,
         *,
         batch_size: int,
         seed: int,
-        draw: Callable[[Sample, Generator], Drawn],
+        draw: Callable[[Place, Generator], Drawn],
         assemble: Callable[[Sequence[Drawn]], Prepared],
         rank: int = 0,
         ranks: int = 1,
         workers: int = 1,
+        likeness: NDArray[np.int64] | None = None,
     ) -> None:
         if length < 1:
             raise InputError("the data set holds no place")
         if not 0 <= rank < ranks:
             raise ConfigError(f"rank {rank} is not one of {ranks} ranks")
-        if workers < 1:
-            raise ConfigError(f"workers = {workers} must be at least 1")
+        if workers < 0:
+            raise ConfigError(f"workers = {workers} must be 0 or more")
         if batch_size < ranks:
             raise ConfigError(
                 f"batch_size = {batch_size} is smaller than the number of ranks, {ranks}: every rank needs a place of "
@@ -139,6 +172,7 @@ class Stream(Generic[Drawn, Prepared]):
             )
         self.read, self.length, self.seed, self.draw, self.assemble = read, length, seed, draw, assemble
         self.batch_size, self.rank, self.ranks, self.workers = min(batch_size, length), rank, ranks, workers
+        self.likeness = likeness
         self._kept = (-1, np.empty(0, np.int64))
         self.failed: dict[int, str] = {}
         self.left_out: dict[int, str] = {}
@@ -157,7 +191,10 @@ class Stream(Generic[Drawn, Prepared]):
     def _order(self, epoch: int) -> NDArray[np.int64]:
         """All samples in the order of an epoch; kept, since millions take seconds."""
         if self._kept[0] != epoch:
-            self._kept = (epoch, permutation(self.seed, epoch, self.length))
+            order = permutation(self.seed, epoch, self.length)
+            if self.likeness is not None:
+                order = group_alike(order, self.likeness, self.batch_size, self.seed, epoch)
+            self._kept = (epoch, order)
         return self._kept[1]
 
     def batch(self, step: int) -> Prepared | None:
@@ -172,8 +209,11 @@ class Stream(Generic[Drawn, Prepared]):
                 raise CancelledError
             return self._drawn(epoch, index)
 
-        with ThreadPoolExecutor(min(self.workers, len(indices)), thread_name_prefix="read") as pool:
-            found = [one for some in pool.map(drawn, indices.tolist()) for one in some]
+        if self.workers < 2:
+            found = [one for index in indices.tolist() for one in drawn(index)]
+        else:
+            with ThreadPoolExecutor(min(self.workers, len(indices)), thread_name_prefix="read") as pool:
+                found = [one for some in pool.map(drawn, indices.tolist()) for one in some]
         return self.assemble(found) if found else None
 
     def stand_in(self, step: int) -> Prepared:
@@ -215,6 +255,10 @@ class Stream(Generic[Drawn, Prepared]):
 
         Whoever stops early, by closing the iterator or by an error, waits for no more than the samples being read.
         """
+        if not self.workers:
+            for step in range(start, stop):
+                yield step, self.batch(step)
+            return
         stopped = Event()
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as pool:
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,17 @@ class Outline:
 
     Attributes:
         sample: of the whole place, with its true dates and masks. The values are zeros that take no memory; of a
-            high-resolution image ``valid`` says of each frame only whether anything of it was observed.
+            high-resolution image whose clouds nobody knows ``valid`` says only whether anything was observed.
         fetch: reads what is wanted of it.
     """
 
     sample: Sample
     fetch: Fetch
+
+    def in_region(self, region: int | None) -> Outline:
+        """The same with another region slot."""
+
+        def fetch(window: Window, frames: Mapping[Modality, NDArray[np.int64]]) -> Sample:
+            return replace(self.fetch(window, frames), region=region)
+
+        return Outline(replace(self.sample, region=region), fetch)

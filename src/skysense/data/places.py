@@ -102,6 +102,11 @@ class Places:
         return self.dataset.title
 
     @property
+    def names(self) -> Iterator[str]:
+        """Of all places, in order."""
+        return (place.name for place in self._places)
+
+    @property
     def simulated(self) -> bool:
         """Whether the pixels are made up."""
         return self.dataset.simulated
@@ -130,6 +135,10 @@ class Places:
         wanted = [place for place in self._places if split is None or place.split == split]
         view._places = wanted if where is None else [place for place in wanted if where(place)]
         return view
+
+    def for_training(self) -> Places:
+        """A view on the places that are not held out: those marked for training and those not marked at all."""
+        return self.select(where=lambda place: place.split in ("train", None))
 
     def readable(self, progress: Callable[[int, int], None] | None = None) -> Places:
         """A view on the places whose imagery and label files can all be read; its `failures` list the others.

@@ -17,10 +17,11 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from skysense.data.outline import Outline
 from skysense.observation import Batch, Sample, collate
 from skysense.pretrain.augment import augment
 from skysense.pretrain.config import ObjectiveConfig, ViewConfig
-from skysense.pretrain.views import Look, View, common_cells, cut, draw_views, pair_frames
+from skysense.pretrain.views import Look, View, common_cells, cut, draw_views, pair_frames, shown, within
 from skysense.sensors import MODALITIES, Modality
 
 
@@ -95,20 +96,24 @@ class ViewBatch:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A place, its views, and the generator that drew them."""
+    """A place, or the part of it that its views show; the views, and the generator that drew them."""
 
     sample: Sample
     views: list[View]
     rng: Generator
 
 
-def draw(sample: Sample, rng: Generator, config: ViewConfig) -> Drawn:
-    """Draw the views of a place.
+def draw(place: Sample | Outline, rng: Generator, config: ViewConfig) -> Drawn:
+    """Draw the views of a place. Of an outline only what they show is read; the views are the same.
 
     Raises:
-        InputError: as `draw_views`.
+        InputError: as `draw_views`; or what they show cannot be read.
     """
-    return Drawn(sample, draw_views(rng, sample, config), rng)
+    if isinstance(place, Sample):
+        return Drawn(place, draw_views(rng, place, config), rng)
+    views = draw_views(rng, place.sample, config)
+    window, frames = shown(views)
+    return Drawn(place.fetch(window, frames), [within(view, window, frames) for view in views], rng)
 
 
 def make_batch(

@@ -262,7 +262,8 @@ class PretrainConfig:
         batch_size: places per step, of all ranks together.
         views, objective, optimiser: see there.
         precision: of encoders, fusion and heads; ``bfloat16`` keeps weights, terms and Sinkhorn-Knopp in float32.
-        workers: threads that read the places of a step; more than one pays where large images are decoded.
+        workers: threads that read the places of a step; more than one pays where large images are decoded. With 0
+            nothing is read ahead.
         probe: looks at what the features are worth while they are learned.
         parallel: how the work is spread over ranks; it may change when a run goes on.
         most_skipped: steps in a row whose loss or gradient is not finite, before the run stops. Such a step is skipped.
@@ -288,6 +289,8 @@ class PretrainConfig:
     watch_every: int = 20
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "workers", "most_skipped", "checkpoint_every", "keep", "watch_every"):
+        for name in ("steps", "batch_size", "most_skipped", "checkpoint_every", "keep", "watch_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)} must be at least 1")
+        if self.workers < 0:
+            raise ConfigError(f"workers = {self.workers} must be 0 or more")

@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from skysense.data.joined import Corpus
+import numpy as np
+
+from skysense.data.corpus import Corpus
 from skysense.data.loader import Memory, Stream
+from skysense.data.outline import Outline
+from skysense.data.places_layout import Place
+from skysense.data.shards.read import Shards
 from skysense.errors import ConfigError, InputError, Stopped
 from skysense.files import flat, make_folder, plain
-from skysense.geo import RegionTable, region_rule
+from skysense.geo import RegionTable, region_cell, region_rule
 from skysense.model.loading import MODEL_FILE
 from skysense.model.weights import save_model
 from skysense.observation import Sample
@@ -32,6 +37,8 @@ from skysense.train.together import Together
 
 MEMORY_BYTES = 2 << 30
 """Pixels kept decoded between epochs, in each process."""
+
+PlaceStream = Stream[Any, Drawn, ViewBatch]
 
 FREE = ("probe", "parallel", "workers", "most_skipped", "checkpoint_every", "keep", "watch_every")
 """Settings that do not change what is learned: they may change when a run goes on."""
@@ -95,7 +102,7 @@ def pretrain(
         regions = region_table(config, places)
         about = {
             "config": plain(dataclasses.asdict(config)),
-            "places": fingerprint(place.name for place in places),
+            "places": fingerprint(places.names),
             "regions": fingerprint(str(cell) for cell in regions.cells),
         }
         together = Together(ranks)
@@ -125,7 +132,7 @@ def pretrain(
 
 def _learn(
     run: Run,
-    stream: Stream[Drawn, ViewBatch],
+    stream: PlaceStream,
     checkpoints: Checkpoints,
     record: Record,
     about: Mapping[str, Any],
@@ -173,7 +180,7 @@ def _best_before(found: Checkpoint, about: Mapping[str, Any], checkpoints: Check
 
 
 def _views_by_step(
-    stream: Stream[Drawn, ViewBatch], run: Run, together: Together
+    stream: PlaceStream, run: Run, together: Together
 ) -> Generator[tuple[int, ViewBatch, float], None, None]:
     """Steps to make, this rank's views for them, and the seconds that they were waited for."""
     sensors = {key: run.student.model.sensor_of(key) for key in run.student.model.modalities}
@@ -189,7 +196,7 @@ def _views_by_step(
             began = time.perf_counter()
 
 
-def _stand_in(stream: Stream[Drawn, ViewBatch], step: int, together: Together) -> ViewBatch | None:
+def _stand_in(stream: PlaceStream, step: int, together: Together) -> ViewBatch | None:
     """Another place for a step, on the first rank.
 
     Raises:
@@ -217,12 +224,14 @@ def region_table(config: PretrainConfig, places: Corpus) -> RegionTable:
 
 def open_stream(
     config: PretrainConfig, places: Corpus, regions: RegionTable, *, rank: int = 0, ranks: int = 1, workers: int = 1
-) -> Stream[Drawn, ViewBatch]:
-    """Batches of views by step; decoded places are kept in memory while they fit, too small ones are left out."""
+) -> PlaceStream:
+    """Batches of views by step; too small places are left out.
+
+    Of shards only what the views show is read; what was decoded of places in folders is kept while it fits.
+    """
     size = config.views.global_cells
 
-    def read(index: int) -> Sample:
-        place = places[index]
+    def check_size(place: Place) -> None:
         if min(place.cells) < size:
             height, width = place.cells
             raise InputError(
@@ -230,10 +239,29 @@ def open_stream(
                 file=place.folder,
                 fix="Use a smaller views.global_cells",
             )
-        return dataclasses.replace(places.read_sample(place), region=regions.slot(place.lon, place.lat))
 
+    def slot(place: Place) -> int | None:
+        return regions.slot(place.lon, place.lat)
+
+    read: Callable[[int], Sample | Outline]
+    if isinstance(places, Shards):
+        shards = places.for_workers(workers)
+
+        def read(index: int) -> Outline:
+            place = shards[index]
+            check_size(place)
+            return shards.outline(place).in_region(slot(place))
+    else:
+        folders = places
+
+        def whole(index: int) -> Sample:
+            place = folders[index]
+            check_size(place)
+            return dataclasses.replace(folders.read_sample(place), region=slot(place))
+
+        read = Memory(whole, MEMORY_BYTES)
     return Stream(
-        Memory(read, MEMORY_BYTES),
+        read,
         len(places),
         batch_size=config.batch_size,
         seed=config.seed,
@@ -242,6 +270,7 @@ def open_stream(
         rank=rank,
         ranks=ranks,
         workers=workers,
+        likeness=places.likeness if isinstance(places, Shards) else None,
     )
 
 
@@ -276,9 +305,18 @@ def _without_context(config: PretrainConfig, places: Corpus, regions: RegionTabl
     if not config.objective.geo_context:
         return ["objective.geo_context is off"]
     found = []
-    positions = [(place.lon, place.lat) for place in places if place.lon is not None]
-    if nowhere := len(places) - len(positions):
+    nowhere, outside = _not_in_table(places, regions)
+    if nowhere:
         found.append(f"{nowhere} of {len(places)} places have no position")
-    if outside := sum(regions.slot(*position) is None for position in positions):
+    if outside:
         found.append(f"{outside} of {len(places)} places lie in no region of the table")
     return found
+
+
+def _not_in_table(places: Corpus, regions: RegionTable) -> tuple[int, int]:
+    """How many places have no position, and how many have one that lies in no region."""
+    if isinstance(places, Shards) and regions.rule is region_cell:  # the index of millions knows their cells
+        cells = places.index["region"]
+        return int((cells < 0).sum()), int((~np.isin(cells[cells >= 0], regions.cells)).sum())
+    positions = [(place.lon, place.lat) for place in places if place.lon is not None]
+    return len(places) - len(positions), sum(regions.slot(*position) is None for position in positions)

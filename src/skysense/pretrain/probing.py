@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skysense.data.joined import Corpus, JoinedPlaces
+from skysense.data.corpus import Corpus
+from skysense.data.joined import JoinedPlaces
 from skysense.data.places import Place, Places
+from skysense.data.shards.read import Shards
 from skysense.errors import ConfigError, InputError, need
 from skysense.geo import Window
 from skysense.model.assembly import SkySense
@@ -148,13 +150,15 @@ def open_probe(config: ProbeConfig, corpus: Corpus) -> TrainingProbe:
 
     Raises:
         InputError, ConfigError, MissingExtra: as `TrainingProbe`.
-        ConfigError: no folder is named and several are learned from.
+        ConfigError: no folder is named, and several are learned from or one without labels.
     """
     sources = corpus.sources if isinstance(corpus, JoinedPlaces) else (corpus,)
     if config.data is None and len(sources) > 1:
         raise ConfigError("several folders are learned from: name the folder of labelled places, probe.data")
+    if config.data is None and isinstance(sources[0], Shards):
+        raise ConfigError("shards carry no labels to probe: name a folder of labelled places, probe.data")
     root = Path(sources[0].root if config.data is None else config.data)
-    own = [source for source in sources if source.root.resolve() == root.resolve()]
+    own = [one for one in sources if isinstance(one, Places) and one.root.resolve() == root.resolve()]
     with warnings.catch_warnings():
         if own:
             warnings.simplefilter("ignore")  # what is wrong in this folder was said when it was opened to learn from

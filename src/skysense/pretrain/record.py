@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from skysense.data.joined import Corpus
+from skysense.data.corpus import Corpus
 from skysense.errors import SkySenseError
 from skysense.files import write_json
 from skysense.model.weights import save_model

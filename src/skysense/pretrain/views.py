@@ -8,7 +8,7 @@ Letters: V views, P pairs, S cells in common.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -139,6 +139,33 @@ def _clear_enough(series: Series, seen: NDArray[np.int64], most: float) -> NDArr
     cloudy = (valid & ~series.clear[seen]).sum((1, 2)) / valid.sum((1, 2))
     clear_enough = cloudy <= most
     return seen[clear_enough] if clear_enough.any() else seen[[cloudy.argmin()]]
+
+
+def shown(views: Sequence[View]) -> tuple[Window, dict[Modality, NDArray[np.int64]]]:
+    """All that views show of a place: the smallest window that holds theirs, and each sensor's frames, ascending."""
+    windows = [view.window for view in views]
+    row, col = min(one.row for one in windows), min(one.col for one in windows)
+    height = max(one.row + one.height for one in windows) - row
+    width = max(one.col + one.width for one in windows) - col
+    keys = [key for key in MODALITIES if any(key in view.frames for view in views)]
+    frames = {
+        key: np.unique(np.concatenate([view.frames[key] for view in views if key in view.frames])) for key in keys
+    }
+    return Window(row, col, height, width), frames
+
+
+def within(view: View, window: Window, frames: Mapping[Modality, NDArray[np.int64]]) -> View:
+    """The same view of a part of its place.
+
+    Args:
+        view: of the whole place.
+        window: of the part.
+        frames: of the part, ascending, as indices into the series of the whole place.
+    """
+    moved = replace(view.window, row=view.window.row - window.row, col=view.window.col - window.col)
+    return replace(
+        view, window=moved, frames={key: np.searchsorted(frames[key], chosen) for key, chosen in view.frames.items()}
+    )
 
 
 def cut(sample: Sample, view: View) -> Sample:

@@ -31,7 +31,8 @@ PLACES_PER_SHARD = 32
 SPLITS: tuple[Split | None, ...] = (None, "train", "val", "test")
 CHUNK_SIDE = 32
 """Pixels along a chunk of a Sentinel frame: a 16-cell window meets 1.5 of them on average."""
-HR_CHUNK_SIDE = 256
+HR_CHUNK_SIDE = 128
+"""Four cells: what windows on the lattice of the encoders read without excess."""
 NO_DATE = int(np.iinfo(np.int32).min)
 CLOUDY, CLEAR, UNKNOWN = 0, 1, 2
 """Values of the array ``clear``; UNKNOWN in all frames of a series whose clouds nobody knows."""

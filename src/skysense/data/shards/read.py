@@ -167,6 +167,11 @@ class Shards:
         return self.manifest.title
 
     @property
+    def names(self) -> Iterator[str]:
+        """Of all places, in order."""
+        return (name.decode() for name in self._rows["name"][self._order].tolist())
+
+    @property
     def simulated(self) -> bool:
         """Whether the pixels are made up."""
         return self.manifest.simulated
@@ -211,6 +216,19 @@ class Shards:
         view._order = order
         return view
 
+    def for_training(self) -> Shards:
+        """A view on the places that are not held out: those marked for training and those not marked at all."""
+        kept = [SPLITS.index(split) for split in (None, "train")]
+        view = self.select()
+        view._order = self._order[np.isin(self._rows["split"][self._order], kept)]
+        return view
+
+    def for_workers(self, workers: int) -> Shards:
+        """The same corpus, read by another number of threads at once."""
+        view = copy.copy(self)
+        view.workers, view._open, view._lock = workers, OrderedDict(), Lock()
+        return view
+
     def read_sample(
         self,
         place: ShardedPlace,
@@ -250,7 +268,8 @@ class Shards:
         """
         shard = self._shard(place)
         rows = {key: self._frames(place, key) for key in place.modalities}
-        waiting = {key: shard.masks(key, rows[key]) for key in place.modalities if key != "hr"}
+        masked = [key for key in place.modalities if key != "hr" or shard.knows_clouds(key)]
+        waiting = {key: shard.masks(key, rows[key]) for key in masked}
         series = {}
         for key in place.modalities:
             sensor, dates = shard.sensors[key], shard.dates[key][rows[key]]
