@@ -17,9 +17,14 @@ from skysense.geo import (
     cover,
     equal_area,
     equal_area_of,
+    lonlat_of,
     mercator_tile,
     raised_cosine,
+    region_at,
+    region_box,
     region_cell,
+    region_cells,
+    region_grid,
     region_rule,
 )
 
@@ -167,3 +172,28 @@ def test_a_table_looks_up_by_its_rule_which_may_be_any_function() -> None:
     assert table.slot(10.1, 50) == table.cells.index(mercator_tile(10, 50))
     assert RegionTable.of(positions).slot(10, 50) == 1  # equal-area ids grow northward
     assert RegionTable([0, 1], lambda lon, lat: int(lat > 0)).slot(0, 10) == 1
+
+
+EDGES = [(-180.0, 10.0), (180.0, 10.0), (0.0, 90.0), (-179.999, -90.0), (0.0, 0.0), (179.999, 82.8), (179.9, -0.001)]
+
+
+@settings(deadline=None)
+@given(st.one_of(st.tuples(st.floats(-180, 180), st.floats(-90, 90)), st.sampled_from(EDGES)))
+def test_a_region_cell_lies_between_its_meridians_and_parallels(position: tuple[float, float]) -> None:
+    cell = region_cell(*position)
+    west, south, east, north = region_box(cell)
+    assert west - 1e-9 <= position[0] <= east + 1e-9 and south - 1e-9 <= position[1] <= north + 1e-9
+    assert -180 <= west < east <= 180 and -90 <= south < north <= 90
+    assert region_cell((west + east) / 2, (south + north) / 2) == cell
+    assert region_at(*region_grid(cell)) == cell
+
+
+def test_region_cells_of_many_positions_are_those_of_each() -> None:
+    lonlat = np.random.default_rng(0).uniform([-180, -90], [180, 90], (500, 2))
+    lonlat = np.concatenate([lonlat, EDGES])
+    assert region_cells(lonlat).tolist() == [region_cell(*position) for position in lonlat.tolist()]
+
+
+def test_the_way_back_from_the_equal_area_map() -> None:
+    lonlat = np.random.default_rng(0).uniform([-180, -89], [180, 89], (500, 2))
+    assert np.allclose(lonlat_of(equal_area_of(lonlat)), lonlat, atol=1e-8)

@@ -165,6 +165,49 @@ def region_cell(lon: float, lat: float) -> int:
     return row * _REGION_COLUMNS + col
 
 
+def lonlat_of(xy_N2: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The way back: degrees ``(N, 2)`` of metres on the map whose areas are true."""
+    x_N, y_N = xy_N2.T
+    return np.stack(_to_equal_area().transform(x_N, y_N, direction="INVERSE"), axis=1)
+
+
+def region_cells(lonlat_N2: NDArray[np.float64]) -> NDArray[np.int64]:
+    """`region_cell` of ``(N, 2)`` positions at once."""
+    col_N, row_N = np.floor(equal_area_of(lonlat_N2) / REGION_METRES).astype(np.int64).T + 512
+    return row_N * _REGION_COLUMNS + col_N
+
+
+def region_grid(cell: int) -> tuple[int, int]:
+    """Row (northward) and column (eastward) of a region cell; the corner of 512, 512 is lon 0, lat 0."""
+    return divmod(cell, _REGION_COLUMNS)
+
+
+def region_at(row: int, col: int) -> int:
+    """The region cell of a row and a column; the way back of `region_grid`."""
+    return row * _REGION_COLUMNS + col
+
+
+@lru_cache(maxsize=1)
+def _region_borders() -> tuple[list[float], list[float]]:
+    """Longitudes west of every column and latitudes south of every row, in degrees."""
+    metres = (np.arange(_REGION_COLUMNS + 1) - 512) * REGION_METRES
+    right, top = equal_area(180, 90)
+    lon, lat = lonlat_of(np.stack([metres.clip(-right, right), metres.clip(-top, top)], axis=1)).T
+    lon = np.where(np.abs(metres) < right, lon, np.sign(metres) * 180)
+    lat = np.where(np.abs(metres) < top, lat, np.sign(metres) * 90)
+    return lon.tolist(), lat.tolist()
+
+
+def region_box(cell: int) -> tuple[float, float, float, float]:
+    """West, south, east, north of a region cell in degrees: its sides are meridians and parallels.
+
+    The outermost columns, on either side of the antimeridian, are 490 m of the map wide.
+    """
+    row, col = region_grid(cell)
+    lon, lat = _region_borders()
+    return lon[col], lat[row], lon[col + 1], lat[row + 1]
+
+
 def mercator_tile(lon: float, lat: float) -> int:
     """The Web-Mercator tile of zoom 6 a position lies in: 4096 of them, of less ground the nearer to a pole.
 

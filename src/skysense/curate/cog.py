@@ -1,0 +1,481 @@
+"""Windows of rasters that lie somewhere on the web: few requests, and no pixel that nobody measured.
+
+GDAL reads through a Python file object, so that every byte goes through one `Session`: retries, tokens, truncated
+answers and counting are dealt with there and nowhere else. The head of a file is fetched in one piece; then GDAL says
+which tiles it needs, and those that lie next to each other are fetched together: two requests for a small window of a
+cloud-optimised GeoTIFF.
+
+Letters: C bands, H W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.abc import MultiByteRangeResourceContainer
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.warp import reproject, transform
+from rasterio.windows import Window as RasterWindow
+
+from skysense.curate.acquisition import Asset
+from skysense.curate.faults import Gone
+from skysense.curate.grid import PlaceGrid
+from skysense.curate.http import Session
+from skysense.data.geotiff import STRICT
+
+if TYPE_CHECKING:
+    from affine import Affine
+
+# `reproject` hides a warning about arrays of its own, in a way that fails where several threads do so at once.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module=r"rasterio\.warp")
+
+Pixels = tuple[NDArray, NDArray[np.bool_]]
+"""Values and what of them was observed, of the same shape."""
+
+AHEAD = 32 * 1024
+"""Bytes that are fetched at least: the head of a COG with 121 tiles and its overviews takes a tenth of that."""
+GAP = 64 * 1024
+"""Bytes; what lies nearer together is fetched as one, because a request takes as long as some 100 kB do."""
+_NAME = "asset.tif"  # what GDAL calls the file; its true name may bear a token, or characters that GDAL interprets
+_ALONE: Mapping[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}  # a remote file has no companions
+_TOLERANCE = 0.1  # pixels by which a raster may lie elsewhere than its catalogue says: proj:transform is often rounded
+_ALIGNED = 1e-3  # pixels; grids nearer than this to each other are the same
+
+
+def read_window(
+    asset: Asset, grid: PlaceGrid, metres_per_px: float, *, resampling: Resampling, session: Session
+) -> Pixels:
+    """One band on the grid of a place.
+
+    Args:
+        asset: where the band is.
+        grid: of the place.
+        metres_per_px: size of a pixel of the result.
+        resampling: how, where the band lies on another grid. Where it lies on this one, pixels are as they were stored.
+        session: connections to archives.
+
+    Returns:
+        Values ``(H, W)`` in the stored type, without scale and offset, and what was observed: False outside the
+        raster, where the file's mask or nodata value says so, and where a value is not finite.
+
+    Raises:
+        Gone: the file is not there, broken, has no place on Earth, or contradicts what its catalogue says.
+        Unavailable, BudgetSpent: see `Session.read_range`.
+    """
+    values_CHW, observed_CHW = read_stack([asset], grid, metres_per_px, resampling=resampling, session=session)
+    return values_CHW[0], observed_CHW[0]
+
+
+def read_stack(
+    assets: Sequence[Asset], grid: PlaceGrid, metres_per_px: float, *, resampling: Resampling, session: Session
+) -> Pixels:
+    """Bands on the grid of a place; a file that holds several of them is read once.
+
+    Args:
+        assets: where each band is; at least one.
+        grid: of the place.
+        metres_per_px: size of a pixel of the result.
+        resampling: as in `read_window`.
+        session: connections to archives.
+
+    Returns:
+        Values ``(C, H, W)`` and what was observed, band by band as `read_window`.
+
+    Raises:
+        Gone, Unavailable, BudgetSpent: as `read_window`.
+    """
+    layers: dict[int, Pixels] = {}
+    for href in dict.fromkeys(asset.href for asset in assets):
+        places = [index for index, asset in enumerate(assets) if asset.href == href]
+        together = [assets[index] for index in places]
+        with opened(href, session) as dataset:
+            crs = _check(dataset, together)
+            values_CHW, observed_CHW = _on_grid(dataset, crs, together, grid, metres_per_px, resampling)
+        layers |= dict(zip(places, zip(values_CHW, observed_CHW, strict=True), strict=True))
+    values, observed = zip(*(layers[index] for index in range(len(assets))), strict=True)
+    return np.stack(values), np.stack(observed)
+
+
+@contextmanager
+def opened(href: str, session: Session) -> Iterator[Any]:
+    """An open raster, on the web or here.
+
+    Args:
+        href: ``https://``, ``s3://`` and ``gs://`` of public buckets, ``file://``, or a path.
+        session: connections to archives.
+
+    Raises:
+        Gone: it is not there, or GDAL cannot read it, now or inside the ``with`` block.
+        Unavailable, BudgetSpent: see `Session.read_range`.
+    """
+    url, shown = web_address(href), href.split("?")[0]
+    how: dict[str, Any]
+    if url is None:
+        remote, settings = None, dict(STRICT)
+        how = {"fp": unquote(urlsplit(href).path) if href.startswith("file://") else href}
+        if not Path(how["fp"]).is_file():
+            raise Gone("missing", f"{shown}: is not there")
+    else:
+        remote, settings = _Remote(session, url), {**STRICT, **_ALONE}
+        how = {"fp": _NAME, "opener": remote, "driver": "GTiff"}
+    try:
+        with rasterio.Env(**settings), rasterio.open(**how) as dataset:
+            yield dataset
+    except Exception as error:
+        if remote is not None and remote.fault is not None:
+            raise remote.fault from None
+        if isinstance(error, RasterioError):
+            raise Gone("unreadable", f"{shown}: cannot be read ({_first_cause(error)})") from error
+        raise
+    if remote is not None and remote.fault is not None:
+        raise remote.fault
+
+
+def web_address(href: str) -> str | None:
+    """Where a file is on the web; None if it is a local one.
+
+    Raises:
+        Gone: a kind of address that nothing here can read.
+    """
+    parts = urlsplit(href)
+    bucket, key = parts.netloc, quote(unquote(parts.path))
+    match parts.scheme:
+        case "http" | "https":
+            return href
+        case "s3" if "." in bucket:  # no certificate covers a dot in front of the host
+            return f"https://s3.amazonaws.com/{bucket}{key}"
+        case "s3":
+            return f"https://{bucket}.s3.amazonaws.com{key}"
+        case "gs":
+            return f"https://storage.googleapis.com/{bucket}{key}"
+        case "" | "file":
+            return None
+    if len(parts.scheme) == 1:  # a drive of Windows
+        return None
+    raise Gone("missing", f"{href.split('?')[0]}: files of {parts.scheme}:// cannot be read; give their https address")
+
+
+class _Remote(MultiByteRangeResourceContainer):
+    """A folder of one file, as GDAL sees it. GDAL looks for companions of the file; there are none.
+
+    An exception must never reach GDAL: it would go on with memory that was not filled. The first one is kept, GDAL gets
+    no bytes and gives up, and who opened the file raises it.
+
+    Attributes:
+        fault: what went wrong first.
+    """
+
+    def __init__(self, session: Session, url: str) -> None:
+        self.fault: BaseException | None = None
+        self._session, self._url = session, url
+        self._kept: list[tuple[int, bytes]] = []
+        self._size: int | None = None
+
+    def open(self, path: str, mode: str = "r", **options: Any) -> _Cursor:
+        if not self.isfile(path):
+            raise FileNotFoundError(path)
+        return _Cursor(self)
+
+    def isfile(self, path: str) -> bool:
+        return path == _NAME
+
+    def isdir(self, path: str) -> bool:
+        return False
+
+    def ls(self, path: str) -> list[str]:
+        return []
+
+    def mtime(self, path: str) -> int:
+        return 0
+
+    def rm(self, path: str) -> None:
+        raise PermissionError(path)
+
+    def size(self, path: str) -> int:
+        if not self.isfile(path):
+            raise FileNotFoundError(path)
+        return self.end()
+
+    def end(self) -> int:
+        """Size of the file; 0 after a fault."""
+        if self._size is None:
+            self.piece(0, 1)
+        return self._size or 0
+
+    def piece(self, start: int, length: int) -> bytes:
+        """Bytes, of those that are here or with what follows them; none after a fault."""
+        for first, data in self._kept:
+            if first <= start and (start + length <= first + len(data) or first + len(data) == self._size):
+                return data[start - first : start - first + length]
+        data = self._fetch(start, max(length, AHEAD))
+        self._kept.append((start, data))
+        return data[:length]
+
+    def pieces(self, starts: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        """Several ranges in ascending order, fetched together where they are near each other; not kept."""
+        groups: list[list[int]] = []
+        for index, start in enumerate(starts):
+            if groups and start - (starts[groups[-1][-1]] + lengths[groups[-1][-1]]) <= GAP:
+                groups[-1].append(index)
+            else:
+                groups.append([index])
+        found: list[bytes] = []
+        for group in groups:
+            first, last = group[0], group[-1]
+            data = memoryview(self._fetch(starts[first], starts[last] + lengths[last] - starts[first]))
+            found += [bytes(data[starts[one] - starts[first] :][: lengths[one]]) for one in group]
+        return found
+
+    def _fetch(self, start: int, length: int) -> bytes:
+        if self.fault is not None:
+            return b""
+        try:
+            part = self._session.read_range(self._url, start, length)
+        except BaseException as fault:  # noqa: BLE001 (an interrupt too: see above)
+            self.fault = fault
+            return b""
+        self._size = part.size
+        return part.data
+
+
+class _Cursor:
+    """A position in a remote file."""
+
+    def __init__(self, remote: _Remote) -> None:
+        self._remote, self._at = remote, 0
+
+    def __enter__(self) -> _Cursor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """There is nothing to close: connections belong to the session."""
+
+    def close(self) -> None:
+        """As leaving the ``with`` block."""
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        base = (0, self._at, self._remote.end() if whence == 2 else 0)[whence]
+        self._at = base + offset
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._remote.piece(self._at, size if size >= 0 else max(0, self._remote.end() - self._at))
+        self._at += len(data)
+        return data
+
+    def get_byte_ranges(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
+        return self._remote.pieces(offsets, sizes)
+
+
+def _check(dataset: Any, assets: Sequence[Asset]) -> CRS:
+    """Refuse a raster that is another one than its catalogue says.
+
+    Returns:
+        Its reference system: of the file, or else of the catalogue, because there are archives with some files that
+        lack it (microsoft/PlanetaryComputer, issues 490 and 491).
+    """
+    what = assets[0].href.split("?")[0]
+    if max(asset.band for asset in assets) > dataset.count:
+        raise Gone("contradictory", f"{what}: has {dataset.count} bands, not {max(asset.band for asset in assets)}")
+    for asset in assets:
+        if dataset.crs is not None and asset.crs is not None and not _same_crs(dataset.crs, asset.crs):
+            raise Gone("contradictory", f"{what}: lies in {dataset.crs}, the catalogue says {asset.crs}")
+        if asset.shape is not None and asset.shape != dataset.shape:
+            raise Gone(
+                "contradictory", f"{what}: has {dataset.shape} rows and columns, the catalogue says {asset.shape}"
+            )
+        if asset.transform is not None and _far_apart(dataset, asset.transform):
+            raise Gone("contradictory", f"{what}: lies at {dataset.bounds}, not where the catalogue says")
+    crs = dataset.crs or _known_crs(assets[0].crs)
+    if crs is None:
+        raise Gone("unreadable", f"{what}: has no reference system, so nobody knows where on Earth it is")
+    return crs
+
+
+@lru_cache(maxsize=256)
+def _known_crs(text: str | None) -> CRS | None:
+    try:
+        return None if text is None else CRS.from_user_input(text)
+    except (CRSError, ValueError):
+        return None
+
+
+def _same_crs(crs: CRS, text: str) -> bool:
+    other = _known_crs(text)
+    if other is None:
+        return False
+    return bool(crs == other) or (other.to_epsg() is not None and crs.to_epsg() == other.to_epsg())
+
+
+def _far_apart(dataset: Any, told: Affine) -> bool:
+    """Whether any two corners differ by more than a tenth of a pixel."""
+    if told.determinant == 0:
+        return True
+    height, width = dataset.shape
+    for corner in ((0, 0), (width, 0), (0, height), (width, height)):
+        col, row = _apply(~dataset.transform, *_apply(told, *corner))
+        if max(abs(col - corner[0]), abs(row - corner[1])) > _TOLERANCE:
+            return True
+    return False
+
+
+def _apply(affine: Affine, x: Any, y: Any) -> tuple[Any, Any]:
+    """Where a point, or an array of them, comes to lie; no operator does this in all versions of affine."""
+    return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
+
+
+def _on_grid(
+    dataset: Any, crs: CRS, assets: Sequence[Asset], grid: PlaceGrid, metres_per_px: float, resampling: Resampling
+) -> Pixels:
+    """Bands of one file on the grid, ``(C, H, W)``."""
+    shape = grid.shape(metres_per_px)
+    corner = _corner(dataset.transform, crs, grid, metres_per_px)
+    if corner is not None:
+        wanted = RasterWindow(*corner, shape[1], shape[0])
+    else:
+        wanted = _around(dataset.transform, crs, grid, metres_per_px, resampling)
+    there = _within(wanted, dataset)
+    bands = [asset.band for asset in assets]
+    dtype = np.result_type(*(dataset.dtypes[band - 1] for band in bands))
+    values_CHW, observed_CHW = np.zeros((len(bands), *shape), dtype), np.zeros((len(bands), *shape), bool)
+    if there is None:
+        return values_CHW, observed_CHW
+    stored_CHW = dataset.read(bands, window=there)
+    seen_CHW = _observed(dataset, assets, there, stored_CHW)
+    if corner is None:
+        source = dataset.window_transform(there)
+        return _warped(stored_CHW, seen_CHW, source, crs, grid, metres_per_px, resampling)
+    rows = slice(there.row_off - wanted.row_off, there.row_off - wanted.row_off + there.height)
+    cols = slice(there.col_off - wanted.col_off, there.col_off - wanted.col_off + there.width)
+    values_CHW[:, rows, cols], observed_CHW[:, rows, cols] = stored_CHW, seen_CHW
+    return values_CHW, observed_CHW
+
+
+def _corner(theirs: Affine, crs: CRS, grid: PlaceGrid, metres_per_px: float) -> tuple[int, int] | None:
+    """Column and row of the place's upper left pixel in the raster, if both have the same pixels."""
+    if not _same_crs(crs, grid.crs):
+        return None
+    ours = grid.transform(metres_per_px)
+    height, width = grid.shape(metres_per_px)
+    first, last = (_apply(~theirs, *_apply(ours, *corner)) for corner in ((0, 0), (width, height)))
+    col, row = round(first[0]), round(first[1])
+    drift = (first[0] - col, first[1] - row, last[0] - col - width, last[1] - row - height)
+    upright = theirs.b == theirs.d == 0
+    return (col, row) if upright and max(map(abs, drift)) < _ALIGNED else None
+
+
+def _around(theirs: Affine, crs: CRS, grid: PlaceGrid, metres_per_px: float, resampling: Resampling) -> RasterWindow:
+    """The window of the raster that the place's pixels are made from, with what the resampling kernel reaches."""
+    left, bottom, right, top = grid.footprint.bounds
+    steps = np.linspace(0, 1, 22)
+    xs = np.concatenate([left + steps * (right - left)] * 2 + [np.full(22, left), np.full(22, right)])
+    ys = np.concatenate([np.full(22, bottom), np.full(22, top)] + [bottom + steps * (top - bottom)] * 2)
+    there_x, there_y = transform(_known_crs(grid.crs), crs, xs, ys)
+    cols, rows = _apply(~theirs, np.asarray(there_x), np.asarray(there_y))
+    if not (np.isfinite(cols).all() and np.isfinite(rows).all()):
+        return RasterWindow(0, 0, 0, 0)  # the place is not on the raster's map at all
+    height, width = grid.shape(metres_per_px)
+    shrink = max(np.ptp(cols) / width, np.ptp(rows) / height, 1.0)
+    margin = math.ceil((0 if resampling is Resampling.nearest else 4) * shrink) + 1
+    col, row = math.floor(cols.min()) - margin, math.floor(rows.min()) - margin
+    return RasterWindow(col, row, math.ceil(cols.max()) + margin - col, math.ceil(rows.max()) + margin - row)
+
+
+def _within(wanted: RasterWindow, dataset: Any) -> RasterWindow | None:
+    """The part of a window that the raster has."""
+    left, top = max(wanted.col_off, 0), max(wanted.row_off, 0)
+    right, bottom = (
+        min(wanted.col_off + wanted.width, dataset.width),
+        min(wanted.row_off + wanted.height, dataset.height),
+    )
+    return RasterWindow(left, top, right - left, bottom - top) if right > left and bottom > top else None
+
+
+def _observed(dataset: Any, assets: Sequence[Asset], window: RasterWindow, stored_CHW: NDArray) -> NDArray[np.bool_]:
+    """What was observed, by the file's nodata value or else the catalogue's, by a mask, and by being a number.
+
+    A band that the catalogue names holds imagery, even if the writer marked it as alpha: writers mark the fourth band
+    of 8-bit images so by default, and did with the near infrared of NAIP (microsoft/PlanetaryComputer, issue 82).
+    """
+    seen_CHW = np.isfinite(stored_CHW) if stored_CHW.dtype.kind == "f" else np.ones(stored_CHW.shape, bool)
+    alphas = {index for index, colour in enumerate(dataset.colorinterp, 1) if colour is ColorInterp.alpha}
+    for layer, asset in enumerate(assets):
+        nodata, flags = dataset.nodatavals[asset.band - 1], dataset.mask_flag_enums[asset.band - 1]
+        nodata = asset.nodata if nodata is None else nodata
+        if nodata is not None:
+            seen_CHW[layer] &= stored_CHW[layer] != nodata
+        is_imagery = MaskFlags.alpha in flags and bool(alphas & {asset.band, *asset.imagery})
+        if MaskFlags.per_dataset in flags and not is_imagery:
+            seen_CHW[layer] &= dataset.read_masks(asset.band, window=window) > 0
+    return seen_CHW
+
+
+def _warped(
+    stored_CHW: NDArray,
+    seen_CHW: NDArray[np.bool_],
+    source: Affine,
+    crs: CRS,
+    grid: PlaceGrid,
+    metres_per_px: float,
+    resampling: Resampling,
+) -> Pixels:
+    """Pixels of another grid, resampled to ours; what was not observed has no weight.
+
+    Values and weights are resampled alike and divided, so that nodata does not bleed into its neighbours. A pixel
+    counts as observed if at least half of what it is made from was.
+    """
+
+    def onto_grid(layers_CHW: NDArray) -> NDArray:
+        result_CHW = np.zeros((len(layers_CHW), *grid.shape(metres_per_px)), layers_CHW.dtype)
+        reproject(
+            layers_CHW,
+            result_CHW,
+            src_transform=source,
+            src_crs=crs,
+            dst_transform=grid.transform(metres_per_px),
+            dst_crs=_known_crs(grid.crs),
+            resampling=resampling,
+        )
+        return result_CHW
+
+    if resampling is Resampling.nearest:
+        known_CHW = np.where(seen_CHW, stored_CHW, 0).astype(stored_CHW.dtype)
+        return onto_grid(known_CHW), onto_grid(seen_CHW.astype(np.uint8)) > 0
+    alike = bool((seen_CHW == seen_CHW[:1]).all())
+    weight_CHW = onto_grid((seen_CHW[:1] if alike else seen_CHW).astype(np.float32))
+    observed_CHW = np.broadcast_to(weight_CHW >= 0.5, (len(stored_CHW), *weight_CHW.shape[1:])).copy()
+    if seen_CHW.all():
+        values_CHW = onto_grid(stored_CHW)  # GDAL does the same at the edge of a raster
+    else:
+        known_CHW = np.where(seen_CHW, stored_CHW, 0).astype(np.float32)
+        values_CHW = onto_grid(known_CHW) / np.where(weight_CHW >= 0.5, weight_CHW, 1)
+        if stored_CHW.dtype.kind in "iu":
+            limits = np.iinfo(stored_CHW.dtype)
+            values_CHW = np.clip(np.rint(values_CHW), limits.min, limits.max)
+    values_CHW[~observed_CHW] = 0
+    return values_CHW.astype(stored_CHW.dtype, copy=False), observed_CHW
+
+
+def _first_cause(error: BaseException) -> str:
+    """GDAL's own words, which the chain of errors begins with."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).replace(_NAME, "the file").split()) or type(error).__name__
