@@ -1,1 +1,1 @@
-"""From public archives to samples: where to look, what to fetch, how to bring it onto one grid."""
+"""From the archives to samples: where to look, what they have of it, and how it becomes one place."""
