@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import skysense
-from skysense import datasets_cli, plan_cli, tasks_cli, weights_cli
+from skysense import curate_cli, datasets_cli, plan_cli, tasks_cli, weights_cli
 from skysense.errors import InputError, SkySenseError, Stopped
 from skysense.pretrain.config import PretrainConfig
 from skysense.sensors import SENSORS, Unit
@@ -390,6 +390,7 @@ def _doctor(options: Namespace) -> int:
 PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "simulate": _simulate_parser,
     "places": _places_parser,
+    "curate": curate_cli.parser,
     "plan": plan_cli.parser,
     "pretrain": _pretrain_parser,
     "probe": _probe_parser,
@@ -407,6 +408,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
 VERBS: dict[str, Callable[[Namespace], int]] = {
     "simulate": _simulate,
     "places": _places,
+    "curate": curate_cli.run,
     "plan": _plan,
     "pretrain": _pretrain,
     "probe": _probe,

@@ -85,13 +85,35 @@ def read_bytes(root: str | Path, *parts: str) -> bytes:
     Raises:
         InputError: it is not there or cannot be read.
     """
+    found = find_bytes(root, *parts)
+    if found is None:
+        raise InputError("could not be read: there is no such file", file="/".join([str(root), *parts]))
+    return found
+
+
+def find_bytes(root: str | Path, *parts: str) -> bytes | None:
+    """A file of a store, or None if it is not there.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     *folders, name = parts
     tensorstore = need("tensorstore", "shards")
     with readable("/".join([str(root), *parts])):
         found = tensorstore.KvStore.open(kvstore(root, *folders)).result().read(name).result()
-        if found.state != "value":
-            raise KeyError("there is no such file")
-        return found.value
+        return found.value if found.state == "value" else None
+
+
+def list_names(root: str | Path, *folders: str) -> list[str]:
+    """Names of the files of a folder of a store, in order; none if the folder is not there.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    tensorstore = need("tensorstore", "shards")
+    with readable("/".join([str(root), *folders])):
+        found = tensorstore.KvStore.open(kvstore(root, *folders)).result().list().result()
+    return sorted(name.decode() for name in found)
 
 
 def write_bytes(content: bytes, root: str | Path, *parts: str) -> None:
