@@ -93,6 +93,7 @@ class Catalogue:
         query: whether the API filters by properties.
         signing: how addresses are made readable, where they have to be.
         not_used: why there is nothing for a modality, where the catalogue has something that looks like it.
+        simulated: whether its pixels are made up.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Catalogue:
     query: bool = True
     signing: Signing | None = None
     not_used: Mapping[Modality, str] = field(default_factory=dict)
+    simulated: bool = False
 
     def of(self, modality: Modality) -> tuple[Collection, ...]:
         """The collections of a modality.
@@ -217,6 +219,7 @@ def _catalogue(name: str, table: _Table, folder: Path) -> Catalogue:
         query=table.take("query", bool, True),
         signing=None if signing is None else _signing(_Table(signing, f"{table.where}: signing")),
         not_used=_not_used(table.take("not_used", list, []), table.where),
+        simulated=table.take("simulated", bool, False),
     )
     table.done()
     if not catalogue.collections:

@@ -458,7 +458,8 @@ def _warped(
 
     if resampling is Resampling.nearest:
         known_CHW = np.where(seen_CHW, stored_CHW, 0).astype(stored_CHW.dtype)
-        return onto_grid(known_CHW), onto_grid(seen_CHW.astype(np.uint8)) > 0
+        both = onto_grid(np.concatenate([known_CHW, seen_CHW.astype(stored_CHW.dtype)]))  # most of the cost is per call
+        return both[: len(stored_CHW)], both[len(stored_CHW) :] > 0
     alike = bool((seen_CHW == seen_CHW[:1]).all())
     weight_CHW = onto_grid((seen_CHW[:1] if alike else seen_CHW).astype(np.float32))
     observed_CHW = np.broadcast_to(weight_CHW >= 0.5, (len(stored_CHW), *weight_CHW.shape[1:])).copy()

@@ -7,7 +7,9 @@ their query: that is where access tokens are.
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 import random
 import re
 import threading
@@ -29,6 +31,7 @@ LONGEST_WAIT = 300.0
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 _NOT_ALLOWED = (401, 403)
 _MISSING = (404, 410)
+_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two packets
 _PIECE = 256 * 1024  # bytes read at a time: of an answer that breaks off, those are counted that came
 _TOKEN_MARGIN = 120.0  # seconds before its end from which a token is not used any more
@@ -132,6 +135,10 @@ class Session:
         requests = need("requests", "curate")
         adapter = requests.adapters.HTTPAdapter(pool_connections=16, pool_maxsize=connections, max_retries=0)
         self._requests = requests.Session()
+        self._requests.trust_env = False  # else the environment is searched anew for every request, half of its cost
+        self._requests.verify = next((os.environ[name] for name in _CERTIFICATES if os.environ.get(name)), True)
+        self._environment_proxies = requests.utils.get_environ_proxies
+        self._proxies: dict[str, dict[str, str]] = {}
         for scheme in ("http://", "https://"):
             self._requests.mount(scheme, adapter)
         self._broken = (requests.exceptions.RequestException, need("urllib3", "curate").exceptions.HTTPError)
@@ -142,6 +149,7 @@ class Session:
         self._budget, self._promised = budget, 0
         self._sleep, self._now = sleep, now
         self._traffic = Traffic()
+        self._whole = self
         self._lock = threading.Lock()
 
     def __enter__(self) -> Session:
@@ -156,6 +164,12 @@ class Session:
     def traffic(self) -> Traffic:
         """What went over the network so far."""
         return self._traffic
+
+    def counting(self) -> Session:
+        """The same connections, tokens and budget, whose `traffic` is what went over the network through it alone."""
+        view = copy.copy(self)
+        view._traffic = Traffic()
+        return view
 
     def read_range(self, url: str, start: int, length: int) -> Part:
         """Some bytes of a file.
@@ -268,7 +282,13 @@ class Session:
             self._count(requests=1)
             try:
                 with self._requests.request(
-                    method, url, headers=dict(headers), json=document, stream=True, timeout=_TIMEOUT
+                    method,
+                    url,
+                    headers=dict(headers),
+                    json=document,
+                    stream=True,
+                    timeout=_TIMEOUT,
+                    proxies=self._proxies_to(url),
                 ) as response:
                     if response.status_code in _BUSY:
                         raise _NotNow(f"HTTP {response.status_code}", _seconds(response.headers.get("Retry-After")))
@@ -286,6 +306,13 @@ class Session:
             except self._broken as error:
                 raise _NotNow(_plain(error)) from error
 
+    def _proxies_to(self, url: str) -> dict[str, str]:
+        """What the environment says about the way to a host."""
+        host = url[: url.find("/", 8)]  # with the scheme
+        if host not in self._proxies:
+            self._proxies[host] = self._environment_proxies(url)
+        return self._proxies[host]
+
     @contextmanager
     def _granted(self, length: int) -> Iterator[list[int]]:
         """Set bytes aside while they are under way, so that no two threads count on the same ones.
@@ -294,25 +321,27 @@ class Session:
             A list to which the number of bytes that were received is to be appended.
         """
         with self._lock:
-            under_way = self._traffic.bytes + self._promised
+            whole, received_so_far = self._whole, self._whole._traffic.bytes
+            under_way = received_so_far + whole._promised
             if self._budget is not None and under_way + max(length, 1) > self._budget:
                 raise BudgetSpent(
-                    f"the budget of {self._budget:,} bytes is spent ({self._traffic.bytes:,} received, {length:,} more "
+                    f"the budget of {self._budget:,} bytes is spent ({received_so_far:,} received, {length:,} more "
                     "needed). Finished work stays; go on with a larger one"
                 )
-            self._promised += length
+            whole._promised += length
         received: list[int] = []
         try:
             yield received
         finally:
             with self._lock:
-                self._promised -= length
-                self._traffic = replace(self._traffic, bytes=self._traffic.bytes + sum(received))
+                whole._promised -= length
+            self._count(bytes=sum(received))
 
-    def _count(self, requests: int = 0, retries: int = 0, tokens: int = 0) -> None:
+    def _count(self, **more: int) -> None:
         with self._lock:
-            was = self._traffic
-            self._traffic = Traffic(was.requests + requests, was.retries + retries, was.bytes, was.tokens + tokens)
+            for one in {self, self._whole}:
+                was = vars(one._traffic)
+                one._traffic = replace(one._traffic, **{name: was[name] + count for name, count in more.items()})
 
 
 class _Token:

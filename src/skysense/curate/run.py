@@ -19,7 +19,7 @@ from skysense.curate.settings import Curation, identity, open_archives
 from skysense.curate.stage import Stage
 from skysense.errors import ConfigError
 
-WORKERS, CONNECTIONS = 6, 32
+WORKERS, CONNECTIONS = 8, 32
 
 
 @dataclass(frozen=True, kw_only=True)
