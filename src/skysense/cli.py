@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import skysense
-from skysense import curate_cli, datasets_cli, plan_cli, tasks_cli, weights_cli
+from skysense import curate_cli, datasets_cli, plan_cli, shards_cli, tasks_cli, weights_cli
 from skysense.errors import InputError, SkySenseError, Stopped
 from skysense.pretrain.config import PretrainConfig
 from skysense.sensors import SENSORS, Unit
@@ -398,6 +398,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "evaluate": tasks_cli.evaluate_parser,
     "embed": _embed_parser,
     "datasets": datasets_cli.parser,
+    "shards": shards_cli.parser,
     "weights": weights_cli.parser,
     "demo": _demo_parser,
     "evidence": _evidence_parser,
@@ -416,6 +417,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "evaluate": tasks_cli.evaluate,
     "embed": _embed,
     "datasets": datasets_cli.run,
+    "shards": shards_cli.run,
     "weights": weights_cli.run,
     "demo": _demo,
     "evidence": _evidence,
@@ -431,6 +433,12 @@ ACTIONS: dict[str, dict[str, Callable[[], ArgumentParser]]] = {
         "check": datasets_cli.check_parser,
         "tile": datasets_cli.tile_parser,
         "scoreboard": datasets_cli.scoreboard_parser,
+    },
+    "shards": {
+        "make": shards_cli.make_parser,
+        "show": shards_cli.show_parser,
+        "check": shards_cli.check_parser,
+        "card": shards_cli.card_parser,
     },
     "weights": {
         "inspect": weights_cli.inspect_parser,

@@ -156,11 +156,11 @@ def test_what_is_left_of_an_epoch_is_the_same_for_any_ranks_and_workers(shards: 
 def test_a_missing_shard_is_left_out_alike_counted_and_named(folders: Path, shards: Path, tmp_path: Path) -> None:
     damaged = shutil.copytree(shards, tmp_path / "damaged")
     lost = [place.name for place in Shards(shards)][3:6]
-    shutil.rmtree(damaged / "00001.zarr")
-    with pytest.warns(UserWarning, match="1 shards are not there .00001.; left out 3 places"):
+    shutil.rmtree(damaged / "000001.zarr")
+    with pytest.warns(UserWarning, match="1 shards are not there .000001.; left out 3 places"):
         corpus = Shards(damaged)
     assert [failure.place for failure in corpus.failures] == lost
-    assert all("00001.zarr" in failure.message for failure in corpus.failures)
+    assert all("000001.zarr" in failure.message for failure in corpus.failures)
     regions = region_table(CONFIG, corpus)
     alone = open_stream(CONFIG, corpus, regions)
     both = [open_stream(CONFIG, corpus, regions, rank=rank, ranks=2) for rank in range(2)]
@@ -176,7 +176,7 @@ def test_a_missing_shard_is_left_out_alike_counted_and_named(folders: Path, shar
 
 def test_a_broken_shard_costs_its_places_and_nothing_else(shards: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(shards, tmp_path / "broken")
-    (broken / "00000.zarr" / "zarr.json").write_text("{")
+    (broken / "000000.zarr" / "zarr.json").write_text("{")
     lost = [place.name for place in Shards(shards)][:3]
     corpus = Shards(broken)
     regions = region_table(CONFIG, corpus)
@@ -188,7 +188,7 @@ def test_a_broken_shard_costs_its_places_and_nothing_else(shards: Path, tmp_path
         assert [name for stream in ranks for name in names(stream.batch(step))] == kept
     reasons = {corpus[index].name: reason for stream in ranks for index, reason in stream.failed.items()}
     assert set(reasons) == set(lost)
-    assert all("00000.zarr" in reason for reason in reasons.values())
+    assert all("000000.zarr" in reason for reason in reasons.values())
 
 
 class Stop(Exception):

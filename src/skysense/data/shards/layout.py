@@ -34,6 +34,8 @@ CHUNK_SIDE = 32
 HR_CHUNK_SIDE = 128
 """Four cells: what windows on the lattice of the encoders read without excess."""
 NO_DATE = int(np.iinfo(np.int32).min)
+DTYPES = ("uint8", "uint16", "int16", "float32")
+"""Number types of pixels."""
 CLOUDY, CLEAR, UNKNOWN = 0, 1, 2
 """Values of the array ``clear``; UNKNOWN in all frames of a series whose clouds nobody knows."""
 
@@ -64,7 +66,7 @@ class ShardInfo:
     Attributes:
         name: of its folder, without the ending.
         places: number of places.
-        bytes: stored.
+        bytes: of its files, all but the one that says so (``zarr.json`` of the shard).
         digest: hash of its places in order, attributes included; independent of compression.
     """
 
@@ -97,6 +99,11 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """As it is stored."""
         return {"format": FORMAT, "version": VERSION, **asdict(self)}
+
+
+def shard_name(number: int) -> str:
+    """Of the shard of this number, counted from 0."""
+    return f"{number:06d}"
 
 
 def parse_manifest(content: Any, file: str | Path) -> Manifest:
@@ -137,6 +144,19 @@ def rows_to_bytes(rows: NDArray[np.void]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, rows, allow_pickle=False)
     return buffer.getvalue()
+
+
+def rows_from_bytes(content: bytes, file: str | Path) -> NDArray[np.void]:
+    """Rows of the index out of a ``.npy`` file.
+
+    Raises:
+        InputError: truncated or foreign.
+    """
+    try:
+        rows = np.load(io.BytesIO(content), allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError("is not the index of a corpus of shards (truncated or foreign)", file=file) from error
+    return check_rows(rows, file)
 
 
 def check_rows(rows: NDArray, file: str | Path) -> NDArray[np.void]:

@@ -9,7 +9,6 @@ Letters: T frames of a place, C bands, H W pixels.
 from __future__ import annotations
 
 import copy
-import io
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,9 +34,10 @@ from skysense.data.shards.layout import (
     Manifest,
     check_rows,
     parse_manifest,
+    rows_from_bytes,
 )
 from skysense.data.shards.shard import Shard
-from skysense.data.shards.store import is_remote, parse_json, read_bytes
+from skysense.data.shards.store import find_bytes, is_remote, parse_json, read_bytes
 from skysense.errors import InputError
 from skysense.geo import Footprint, RegionTable, Window
 from skysense.observation import Sample, Series
@@ -57,6 +57,37 @@ class ShardedPlace(Place):
     row: int = -1
 
 
+def read_manifest(root: str | Path) -> Manifest:
+    """What a corpus says of itself.
+
+    Raises:
+        InputError: there is no corpus, or of a newer version, or its manifest cannot be read.
+    """
+    content = find_bytes(root, MANIFEST_FILE)
+    if content is None:
+        raise InputError(f"is no corpus of shards: it holds no {MANIFEST_FILE}", file=root, fix="See docs/shards.md")
+    file = f"{root}/{MANIFEST_FILE}"
+    return parse_manifest(parse_json(content, file), file)
+
+
+def read_index(root: str | Path) -> NDArray[np.void]:
+    """The index of a corpus; that of a folder is read when it is needed, row by row.
+
+    Raises:
+        InputError: missing, truncated or foreign.
+    """
+    file = f"{root}/{INDEX_FILE}"
+    if is_remote(root):
+        return rows_from_bytes(read_bytes(root, INDEX_FILE), file)
+    try:
+        rows = np.load(file, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise InputError("is not there or cannot be read", file=file) from error
+    except (ValueError, EOFError) as error:
+        raise InputError("is not the index of a corpus of shards (truncated or foreign)", file=file) from error
+    return check_rows(rows, file)
+
+
 class Shards:
     """A corpus of shards, in the order of its index. It may be copied into other processes; several threads may read.
 
@@ -73,21 +104,32 @@ class Shards:
     """
 
     def __init__(self, root: str | Path, *, regions: RegionTable | None = None, workers: int = 1) -> None:
+        manifest = read_manifest(root)
+        rows = read_index(root)
+        if len(rows) != sum(shard.places for shard in manifest.shards):
+            raise InputError("lists another number of places than the manifest", file=f"{root}/{INDEX_FILE}")
+        self._begin(root, manifest, rows, regions, workers)
+        self._leave_out_missing()
+
+    @classmethod
+    def of_rows(cls, root: str | Path, manifest: Manifest, rows: NDArray[np.void]) -> Shards:
+        """A corpus whose index is not read but given, e.g. all places of a shard, those too that no index lists."""
+        corpus = cls.__new__(cls)
+        corpus._begin(root, manifest, rows, None, 1)
+        return corpus
+
+    def _begin(
+        self, root: str | Path, manifest: Manifest, rows: NDArray[np.void], regions: RegionTable | None, workers: int
+    ) -> None:
         self.root: str | Path = str(root) if is_remote(root) else Path(root)
         self.workers = workers
-        file = f"{self.root}/{MANIFEST_FILE}"
-        if not is_remote(root) and not Path(file).is_file():
-            raise InputError(
-                f"is no corpus of shards: it holds no {MANIFEST_FILE}", file=root, fix="See docs/shards.md"
-            )
-        self.manifest: Manifest = parse_manifest(parse_json(read_bytes(self.root, MANIFEST_FILE), file), file)
+        self.manifest = manifest
         self.failures: list[Failure] = []
-        self._rows = self._read_index()
-        self._order: NDArray[np.int64] = np.arange(len(self._rows))
+        self._rows = rows
+        self._order: NDArray[np.int64] = np.arange(len(rows))
         self._given_regions = regions
         self._open: OrderedDict[int, Shard] = OrderedDict()
         self._lock = Lock()
-        self._leave_out_missing()
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key not in ("_open", "_lock")}
@@ -95,20 +137,6 @@ class Shards:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._open, self._lock = OrderedDict(), Lock()
-
-    def _read_index(self) -> NDArray[np.void]:
-        file = f"{self.root}/{INDEX_FILE}"
-        try:
-            if is_remote(self.root):
-                rows = np.load(io.BytesIO(read_bytes(self.root, INDEX_FILE)), allow_pickle=False)
-            else:
-                rows = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"could not be read: {error}", file=file) from error
-        check_rows(rows, file)
-        if len(rows) != sum(shard.places for shard in self.manifest.shards):
-            raise InputError("lists another number of places than the manifest", file=file)
-        return rows
 
     def _leave_out_missing(self) -> None:
         """Leave out the places of shards that are not there. In a bucket that shows when they are read."""

@@ -52,8 +52,13 @@ class Shard:
             self._arrays = {name: open_array(folder, name, one, workers) for name, one in metadata.items()}
             reading = {name: one.read() for name, one in self._arrays.items() if name.endswith(("_date", "_observed"))}
             found = {name: one.result() for name, one in reading.items()}
-        self.dates = {key: _dates(found[f"{key}_date"]) for key in self.sensors}
-        self.observed = {key: found[f"{key}_observed"] for key in self.sensors}
+        try:
+            self.dates = {key: _dates(found[f"{key}_date"]) for key in self.sensors}
+            self.observed = {key: found[f"{key}_observed"] for key in self.sensors}
+            for key, (whole, halved) in self._bands.items():
+                _ = whole and self._arrays[key], halved and self._arrays[f"{key}_halved"], self._arrays[f"{key}_valid"]
+        except KeyError as error:
+            raise InputError(f"lists no array {error}", file=file) from error
 
     def knows_clouds(self, modality: Modality) -> bool:
         """Whether any series of a sensor says where it is clear."""

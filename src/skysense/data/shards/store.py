@@ -7,7 +7,9 @@ scattered chunks of one shard several times faster than others do (docs/shards.m
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +23,10 @@ from skysense.errors import InputError, OutputError, need
 CACHE_BYTES = 256 << 20
 """Shard indexes and decoded chunks that a process keeps; indexes of 16 bytes a chunk are what it is for."""
 _REMOTE = ("s3://", "gs://", "http://", "https://")
+_FILE = re.compile(r'in (?:local file )?"([^"]+)"|in (\w+://\S*[^:\s])')  # as messages name it
+_DAMAGED = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "OUT_OF_RANGE")  # what damaged chunks decode to
 _INDEX_ENTRIES = 4096  # chunks of one file: 64 kB of index, which a cold read fetches whole
+_FILE_BYTES = 64 << 20  # values of one file, before compression: what writing takes beside the values themselves
 
 
 def is_remote(root: str | Path) -> bool:
@@ -30,9 +35,30 @@ def is_remote(root: str | Path) -> bool:
 
 
 def kvstore(root: str | Path, *parts: str) -> Any:
-    """What TensorStore calls a key-value store: a folder, ``s3://bucket/path`` or ``gs://bucket/path``."""
-    base = str(root).rstrip("/") if is_remote(root) else f"file://{Path(root).resolve()}"
-    return "/".join([base, *parts]) + "/"
+    """What TensorStore calls a key-value store: a folder, ``s3://bucket/path`` or ``gs://bucket/path``.
+
+    A store that speaks S3 but is not Amazon's is found by ``AWS_ENDPOINT_URL_S3`` or ``AWS_ENDPOINT_URL``, as other
+    programs find it; ``TENSORSTORE_GCS_HTTP_URL`` names one that speaks the protocol of Google.
+    """
+    if not is_remote(root):
+        return {"driver": "file", "path": "/".join([str(Path(root).resolve()), *parts]) + "/"}
+    scheme, rest = str(root).rstrip("/").split("://", 1)
+    if scheme not in ("s3", "gs"):
+        return "/".join([f"{scheme}://{rest}", *parts]) + "/"
+    bucket, _, path = rest.partition("/")
+    where = {"bucket": bucket, "path": "/".join([part for part in (path, *parts) if part]) + "/"}
+    return {"driver": "gcs", **where} if scheme == "gs" else {"driver": "s3", **where, **_s3_account()}
+
+
+def _s3_account() -> dict[str, Any]:
+    account: dict[str, Any] = {}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint:
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        account |= {"endpoint": endpoint.rstrip("/"), "aws_region": region}
+    if "AWS_ACCESS_KEY_ID" in os.environ:  # else it looks everywhere, and says aloud where it found nothing
+        account["aws_credentials"] = {"type": "environment"}
+    return account
 
 
 @lru_cache(maxsize=8)
@@ -57,7 +83,16 @@ def readable(path: str | Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, KeyError, RuntimeError) as error:
-        raise InputError(f"could not be read: {_reason(error)}", file=path) from error
+        said = str(error)
+        found = _FILE.search(said)
+        file = found and (found[1] or found[2])
+        if file and "Requested byte range" in said:
+            raise InputError("is truncated", file=file) from error
+        if file and said.startswith(_DAMAGED):
+            raise InputError("is damaged: its checksum does not agree", file=file) from error
+        if file and said.startswith("NOT_FOUND"):
+            raise InputError("is missing, or a part of it", file=file) from error
+        raise InputError(f"could not be read: {_first_words(error)}", file=path) from error
 
 
 @contextmanager
@@ -71,12 +106,25 @@ def writable(path: str | Path) -> Iterator[None]:
         yield
     except (ValueError, OSError, RuntimeError) as error:
         fix = "Is there space left, and may you write there? What was finished before is still there"
-        raise OutputError(f"could not be written: {_reason(error)}", file=path, fix=fix) from error
+        raise OutputError(f"could not be written: {_first_words(error)}", file=path, fix=fix) from error
 
 
-def _reason(error: Exception) -> str:
-    """The first sentence of a message that goes on with the specification of an array."""
+def _first_words(error: Exception) -> str:
+    """Of a message that goes on with the specification of an array."""
     return str(error).split(" [")[0].rstrip(".") or type(error).__name__
+
+
+def find_bytes(root: str | Path, *parts: str) -> bytes | None:
+    """A file of a store, None if it is not there.
+
+    Raises:
+        InputError: it cannot be read, or nobody can say whether it is there.
+    """
+    *folders, name = parts
+    tensorstore = need("tensorstore", "shards")
+    with readable("/".join([str(root), *parts])):
+        found = tensorstore.KvStore.open(kvstore(root, *folders)).result().read(name).result()
+    return found.value if found.state == "value" else None
 
 
 def read_bytes(root: str | Path, *parts: str) -> bytes:
@@ -87,21 +135,8 @@ def read_bytes(root: str | Path, *parts: str) -> bytes:
     """
     found = find_bytes(root, *parts)
     if found is None:
-        raise InputError("could not be read: there is no such file", file="/".join([str(root), *parts]))
+        raise InputError("is not there", file="/".join([str(root), *parts]))
     return found
-
-
-def find_bytes(root: str | Path, *parts: str) -> bytes | None:
-    """A file of a store, or None if it is not there.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    *folders, name = parts
-    tensorstore = need("tensorstore", "shards")
-    with readable("/".join([str(root), *parts])):
-        found = tensorstore.KvStore.open(kvstore(root, *folders)).result().read(name).result()
-        return found.value if found.state == "value" else None
 
 
 def list_names(root: str | Path, *folders: str) -> list[str]:
@@ -153,7 +188,8 @@ def array_metadata(
         attributes: for people.
     """
     beside = [-(-length // side) for length, side in zip(shape[1:], chunk[1:], strict=True)]
-    deep = max(1, _INDEX_ENTRIES // int(np.prod(beside, dtype=np.int64)))
+    files = int(np.prod(beside, dtype=np.int64))
+    deep = max(1, min(_INDEX_ENTRIES // files, _FILE_BYTES // (files * int(np.prod(chunk)) * dtype.itemsize)))
     shard = [
         chunk[0] * max(1, min(deep, -(-shape[0] // chunk[0]))),
         *(n * c for n, c in zip(beside, chunk[1:], strict=True)),
@@ -181,8 +217,14 @@ def _shuffle(dtype: np.dtype) -> str:
     return "bitshuffle" if dtype.itemsize > 1 else "noshuffle"
 
 
-def write_array(root: str | Path, name: str, values: NDArray, metadata: dict[str, Any]) -> None:
-    """Write an array, all of it.
+def write_array(root: str | Path, name: str, metadata: dict[str, Any], rows: Callable[[int, int], NDArray]) -> None:
+    """Write an array, file by file, so that no more than the values of one are in memory.
+
+    Args:
+        root: folder of the group.
+        name: of the array.
+        metadata: as `array_metadata` makes it.
+        rows: the values of some rows, from the first up to but not including the second.
 
     Raises:
         OutputError: no space, no permission.
@@ -195,7 +237,12 @@ def write_array(root: str | Path, name: str, values: NDArray, metadata: dict[str
             "metadata": metadata,
             "store_data_equal_to_fill_value": True,
         }
-        tensorstore.open(spec, create=True, delete_existing=True).result().write(values).result()
+        array = tensorstore.open(spec, create=True, delete_existing=True).result()
+        step, count = metadata["chunk_grid"]["configuration"]["chunk_shape"][0], metadata["shape"][0]
+        for start in range(0, count, step):
+            stop = min(start + step, count)
+            values = rows(start, stop)
+            array[start:stop].write(values, can_reference_source_data_indefinitely=True).result()
 
 
 def open_array(root: str | Path, name: str, metadata: dict[str, Any], workers: int) -> Any:
@@ -206,6 +253,7 @@ def open_array(root: str | Path, name: str, metadata: dict[str, Any], workers: i
         "kvstore": kvstore(root, name),
         "metadata": metadata,
         "fill_missing_data_reads": False,  # a lost file is an error, not zeros
+        "recheck_cached_data": "open",  # shards never change: what is known since then is not asked for again
     }
     return tensorstore.open(spec, read=True, open=True, assume_metadata=True, context=context(workers)).result()
 

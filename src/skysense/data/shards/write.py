@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skysense.data.places_layout import UNFINISHED, Split, check_name
-from skysense.data.shards.compose import series_arrays
+from skysense.data.shards.compose import Composed, series_arrays
 from skysense.data.shards.layout import (
     ABOUT_FILE,
+    DTYPES,
     ENDING,
     GROUP_FILE,
     INDEX_FILE,
@@ -30,9 +31,11 @@ from skysense.data.shards.layout import (
     ShardInfo,
     index_dtype,
     join_rows,
+    rows_from_bytes,
     rows_to_bytes,
+    shard_name,
 )
-from skysense.data.shards.store import is_remote, write_array, write_bytes
+from skysense.data.shards.store import find_bytes, is_remote, parse_json, read_bytes, write_array, write_bytes
 from skysense.errors import InputError
 from skysense.files import make_folder, output_error
 from skysense.geo import region_cell
@@ -87,6 +90,11 @@ def digest(entry: Entry) -> str:
     return found.hexdigest()
 
 
+def digest_of(rows: NDArray[np.void]) -> str:
+    """Hash of the places of a shard, in order."""
+    return hashlib.blake2b(b"".join(rows["digest"].tolist()), digest_size=16).hexdigest()
+
+
 def write_shard(root: str | Path, name: str, entries: Sequence[Entry]) -> tuple[ShardInfo, NDArray[np.void]]:
     """Write one shard; its folder appears complete or not at all, and replaces one of the same name.
 
@@ -105,9 +113,25 @@ def write_shard(root: str | Path, name: str, entries: Sequence[Entry]) -> tuple[
     check_name(name, "shard")
     _check(entries)
     with _whole_folder(root, f"{name}{ENDING}") as folder:
-        rows, total = _write(folder, entries)
-        stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return ShardInfo(name, len(entries), stored, total), rows
+        return _write(folder, name, entries)
+
+
+def finished_shard(root: str | Path, name: str) -> tuple[ShardInfo, NDArray[np.void]] | None:
+    """What `write_shard` returned of a shard that is there; None if it is not.
+
+    Raises:
+        InputError: it is not a shard, or cannot be read.
+    """
+    folder = f"{root}/{name}{ENDING}"
+    content = find_bytes(root, f"{name}{ENDING}", GROUP_FILE)
+    if content is None:
+        return None
+    try:
+        said = parse_json(content, f"{folder}/{GROUP_FILE}")["attributes"]
+        info = ShardInfo(name, int(said["places"]), int(said["bytes"]), str(said["digest"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError("is no shard", file=folder) from error
+    return info, rows_from_bytes(read_bytes(folder, ROWS_FILE), f"{folder}/{ROWS_FILE}")
 
 
 @contextmanager
@@ -136,6 +160,27 @@ def _upload(folder: Path, target: str) -> None:
         write_bytes((folder / file).read_bytes(), target, *file.parts)
 
 
+def check_entry(entry: Entry) -> None:
+    """Refuse a place that no shard can hold.
+
+    Raises:
+        InputError: a name that is none, a sensor that files do not know, values its unit cannot hold, attributes that
+            JSON cannot hold.
+    """
+    name = entry.sample.name
+    check_name(name, "place")
+    for series in entry.sample.series.values():
+        if SENSORS.get(series.sensor.name) != series.sensor:
+            raise InputError(f"sensor {series.sensor.name!r} is not one that files know", file=name)
+        if series.values.dtype.name not in DTYPES:
+            raise InputError(f"values are {series.values.dtype}; shards hold {', '.join(DTYPES)}", file=name)
+        series.check(file=name)
+    try:
+        json.dumps(dict(entry.attributes), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"attributes hold what JSON cannot: {error}", file=name) from error
+
+
 def _check(entries: Sequence[Entry]) -> None:
     if not entries:
         raise InputError("a shard needs at least one place")
@@ -143,31 +188,34 @@ def _check(entries: Sequence[Entry]) -> None:
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError(f"a shard holds a place once; twice: {', '.join(sorted(twice))}")
     for entry in entries:
-        check_name(entry.sample.name, "place")
-        if not all(fits(entry.kind, other.kind) for other in entries[:1]):
+        check_entry(entry)
+        if not fits(entry.kind, entries[0].kind):
             raise InputError("differs in size or sensors from the other places of its shard", file=entry.sample.name)
-        for series in entry.sample.series.values():
-            if SENSORS.get(series.sensor.name) != series.sensor:
-                raise InputError(f"sensor {series.sensor.name!r} is not one that files know", file=entry.sample.name)
-            series.check(file=entry.sample.name)
 
 
-def _write(folder: Path, entries: Sequence[Entry]) -> tuple[NDArray[np.void], str]:
-    arrays: dict[str, tuple[NDArray, dict[str, Any]]] = {}
+def _write(folder: Path, name: str, entries: Sequence[Entry]) -> tuple[ShardInfo, NDArray[np.void]]:
+    arrays: dict[str, Composed] = {}
     sensors: dict[str, Any] = {}
     for modality in MODALITIES:
         found = [entry.sample.series[modality] for entry in entries if modality in entry.sample.series]
         if found:
             made, sensors[modality] = series_arrays(modality, found)
             arrays |= made
-    for array, (values, metadata) in arrays.items():
-        write_array(folder, array, values, metadata)
+    for key, array in arrays.items():
+        write_array(folder, key, array.metadata, array.rows)
     rows = _rows(entries)
-    total = hashlib.blake2b(b"".join(rows["digest"].tolist()), digest_size=16).hexdigest()
-    attributes = {"cells": list(entries[0].sample.grid), "places": len(entries), "sensors": sensors, "digest": total}
     write_bytes(rows_to_bytes(rows), folder, ROWS_FILE)
     about = [dict(entry.attributes) for entry in entries]
     write_bytes(json.dumps(about, ensure_ascii=False, allow_nan=False).encode(), folder, ABOUT_FILE)
+    info = ShardInfo(name, len(entries), _size(folder), digest_of(rows))
+    attributes = {
+        "cells": list(entries[0].sample.grid),
+        "places": info.places,
+        "sensors": sensors,
+        "digest": info.digest,
+        "bytes": info.bytes,
+        "bytes_of_arrays": {key: _size(folder / key) for key in arrays},
+    }
     group = {
         "zarr_format": 3,
         "node_type": "group",
@@ -175,11 +223,15 @@ def _write(folder: Path, entries: Sequence[Entry]) -> tuple[NDArray[np.void], st
         "consolidated_metadata": {
             "kind": "inline",
             "must_understand": False,
-            "metadata": {array: metadata for array, (_, metadata) in arrays.items()},
+            "metadata": {key: array.metadata for key, array in arrays.items()},
         },
     }
     write_bytes(json.dumps(group).encode(), folder, GROUP_FILE)
-    return rows, total
+    return info, rows
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _rows(entries: Sequence[Entry]) -> NDArray[np.void]:
@@ -227,12 +279,17 @@ def write_manifest(root: str | Path, manifest: Manifest, rows: Iterable[NDArray[
 class ShardWriter:
     """Collects places into shards as they come; kinds that do not fit together go to shards of their own.
 
+    It goes on after the shards that are there already: given the same places again, but for those it `holds`, it writes
+    what it would have written had it never been stopped.
+
     Args:
-        root: a folder that holds no corpus yet, or a path in a bucket.
+        root: a folder that nobody else writes to, or a path in a bucket.
         manifest: all but the shards.
-        places_per_shard: of one kind.
+        places_per_shard: of one kind. Where kinds are many, shards may be smaller, for no more than twice as many
+            places wait in memory.
 
     Raises:
+        InputError: a shard is there that cannot be read.
         OutputError: no space, no permission.
     """
 
@@ -241,6 +298,17 @@ class ShardWriter:
         self._waiting: list[list[Entry]] = []
         self._shards: list[ShardInfo] = []
         self._rows: list[NDArray[np.void]] = []
+        while (found := finished_shard(root, shard_name(len(self._shards)))) is not None:
+            self._shards.append(found[0])
+            self._rows.append(found[1])
+        self._names = {name.decode() for rows in self._rows for name in rows["name"].tolist()}
+
+    def holds(self, name: str) -> bool:
+        """Whether a place is in a finished shard."""
+        return name in self._names
+
+    def __len__(self) -> int:
+        return len(self._names) + sum(map(len, self._waiting))
 
     def add(self, entry: Entry) -> None:
         """Take a place; a full shard is written at once."""
@@ -253,12 +321,15 @@ class ShardWriter:
         group.append(entry)
         if len(group) == self.places_per_shard:
             self._flush(group)
+        elif sum(map(len, self._waiting)) == 2 * self.places_per_shard:
+            self._flush(max(self._waiting, key=len))
 
     def _flush(self, group: list[Entry]) -> None:
         self._waiting.remove(group)
-        info, rows = write_shard(self.root, f"{len(self._shards):05d}", group)
+        info, rows = write_shard(self.root, shard_name(len(self._shards)), group)
         self._shards.append(info)
         self._rows.append(rows)
+        self._names |= {entry.sample.name for entry in group}
 
     def finish(self) -> Manifest:
         """Write what is left, the index and the manifest."""
