@@ -56,7 +56,7 @@ def parser() -> ArgumentParser:
     parser.add_argument("--avoid_km", type=float, default=10.0, help="how far")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--budget", type=str, default=None, help="of bytes to receive in all, e.g. 50GB")
-    parser.add_argument("--workers", type=int, default=6, help="places at once")
+    parser.add_argument("--workers", type=int, default=8, help="places at once")
     parser.add_argument("--connections", type=int, default=32, help="files at once")
     parser.add_argument("--scratch", type=Path, default=None, help="folder for what is not in a shard yet")
     return parser

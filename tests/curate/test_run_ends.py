@@ -122,8 +122,9 @@ def test_end_within_packing(archive, whole, monkeypatch, tmp_path, step):
 
 def test_damaged_stage_is_fetched_again(whole, tmp_path):
     settings, out = whole
-    with pytest.raises(BudgetSpent):
-        curate(settings, tmp_path / "c", Pace(budget=3_000_000, workers=1))
+    ended = []
+    with pytest.raises(Stopped):
+        curate(settings, tmp_path / "c", Pace(workers=1), progress=ended.append, signal=lambda: 15 * len(ended))
     (one, *_) = (tmp_path / "c").rglob("*.npz")
     one.write_bytes(one.read_bytes()[:-100])
     curate(settings, tmp_path / "c")

@@ -50,7 +50,7 @@ class Outcome:
         detail: for who asks about this one.
         entry: what is to be stored; None if it is left out.
         mark: to find near-duplicates by; None without imagery that has one.
-        dropped: acquisitions that could not be used, in the order of modalities and time.
+        dropped: acquisitions that could not be used: those the search left out, then those that were read in vain.
         counts: acquisitions by modality and what became of them, in the words of `COUNTED`.
         traffic: what it took of the network.
         seconds: from begin to end; places are worked on side by side.
