@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import skysense
-from skysense import curate_cli, datasets_cli, plan_cli, shards_cli, tasks_cli, weights_cli
+from skysense import curate_cli, data_plan_cli, datasets_cli, plan_cli, shards_cli, tasks_cli, weights_cli
 from skysense.errors import InputError, SkySenseError, Stopped
 from skysense.pretrain.config import PretrainConfig
 from skysense.sensors import SENSORS, Unit
@@ -392,6 +392,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "places": _places_parser,
     "curate": curate_cli.parser,
     "plan": plan_cli.parser,
+    "plan-data": data_plan_cli.parser,
     "pretrain": _pretrain_parser,
     "probe": _probe_parser,
     "adapt": tasks_cli.adapt_parser,
@@ -411,6 +412,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "places": _places,
     "curate": curate_cli.run,
     "plan": _plan,
+    "plan-data": data_plan_cli.run,
     "pretrain": _pretrain,
     "probe": _probe,
     "adapt": tasks_cli.adapt,

@@ -18,7 +18,7 @@ from skysense.pretrain.config import PretrainConfig
 from skysense.pretrain.plan.gpus import GPUS, SHARE_OF_PEAK, gpu
 from skysense.pretrain.plan.places import Places
 from skysense.sensors import MODALITIES
-from skysense.terminal import console
+from skysense.terminal import console, duration, quantity
 
 if TYPE_CHECKING:
     from skysense.pretrain.plan.budget import Plan
@@ -180,13 +180,13 @@ def _run(plan: Plan) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     shown, whole = sum(plan.shown.values()), sum(plan.whole.values())
     days = plan.flops_of_run / 86400e15
-    in_all = f"{days:,.3g} PFLOP/s-days" if days >= 1 else _quantity(plan.flops_of_run, "FLOP")
-    table.add_row("computed", _quantity(plan.flops, "FLOP"), in_all)
-    table.add_row("pixels that views show", _quantity(shown, "B"), _quantity(shown * steps, "B"))
-    table.add_row("pixels of whole places", _quantity(whole, "B"), _quantity(whole * steps, "B"))
+    in_all = f"{days:,.3g} PFLOP/s-days" if days >= 1 else quantity(plan.flops_of_run, "FLOP")
+    table.add_row("computed", quantity(plan.flops, "FLOP"), in_all)
+    table.add_row("pixels that views show", quantity(shown, "B"), quantity(shown * steps, "B"))
+    table.add_row("pixels of whole places", quantity(whole, "B"), quantity(whole * steps, "B"))
     rate = f"{machine.share_of_peak:.0%} of {plan.rate / 1e12:g} TFLOP/s"
-    table.add_row(f"time at {rate}", _time(plan.seconds), _time(plan.hours * 3600))
-    table.add_row("to be read meanwhile, at least", f"{_quantity(shown / plan.seconds, 'B')}/s", "")
+    table.add_row(f"time at {rate}", duration(plan.seconds), duration(plan.hours * 3600))
+    table.add_row("to be read meanwhile, at least", f"{quantity(shown / plan.seconds, 'B')}/s", "")
     table.add_section()
     table.add_row("GPU-hours", "", f"{plan.gpu_hours:,.0f}" if plan.gpu_hours >= 10 else f"{plan.gpu_hours:.2g}")
     table.rows[-1].style = "bold"
@@ -239,18 +239,3 @@ def _number(value: float) -> str:
 
 def _count(numbers: int) -> str:
     return f"{_number(numbers / 1e6)} M" if numbers else "–"
-
-
-def _quantity(value: float, unit: str) -> str:
-    """Three figures with a decimal prefix."""
-    for power, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= power:
-            return f"{value / power:.3g} {prefix}{unit}"
-    return f"{value:.3g} {unit}"
-
-
-def _time(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min"), (1, "s")):
-        if seconds >= 2 * size or unit == "s":
-            return f"{seconds / size:.3g} {unit}"
-    return ""

@@ -1,4 +1,4 @@
-"""What the commands print to: one console, one kind of progress bar."""
+"""What the commands print to: one console, one kind of progress bar, one way to write quantities."""
 
 from __future__ import annotations
 
@@ -42,3 +42,20 @@ def bar(title: str, *, late: bool = False) -> Iterator[Callable[..., None]]:
     finally:
         if lines.live.is_started:
             lines.stop()
+
+
+def quantity(value: float, unit: str) -> str:
+    """Three figures with a decimal prefix."""
+    for power, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= power:
+            return f"{value / power:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Three figures in the largest unit that there are two of."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= 2 * size or unit == "s":
+            count = seconds / size
+            return f"{count:,.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
+    return ""
