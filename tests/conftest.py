@@ -27,3 +27,11 @@ def kit() -> Path:
 def reference() -> Path:
     """Folder of the recorded reference outputs."""
     return _folder("SKYSENSE_REFERENCE", "the recorded reference outputs are not at hand")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Nothing is asked of public archives unless somebody wants it."""
+    if not os.environ.get("SKYSENSE_ONLINE"):
+        for item in items:
+            if "online" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="SKYSENSE_ONLINE is not set: it asks a public archive"))
