@@ -187,7 +187,7 @@ def test_regions_of_two_splits_are_told(tmp_path: Path) -> None:
 
 def test_places_that_cannot_be_read_are_named_and_not_counted(tmp_path: Path) -> None:
     opened = corpus(tmp_path / "c", entries(4, ("s1",)))
-    file = tmp_path / "c" / "00001.zarr" / "s1" / "c" / "0" / "0" / "0" / "0"
+    file = tmp_path / "c" / "000001.zarr" / "s1" / "c" / "0" / "0" / "0" / "0"
     content = bytearray(file.read_bytes())
     content[:20] = bytes(20)  # of the first frame
     file.write_bytes(content)
