@@ -14,7 +14,7 @@ KIT := $(if $(SKYSENSE_DATA),runs/kit_places)
 WITH_KIT := $(if $(KIT),--kit_places $(KIT))
 LABELLED := $(if $(SKYSENSE_DATA),runs/kit_labelled)
 
-.PHONY: setup demo evidence ladder tasks test test-long test-all lint bench clean
+.PHONY: setup demo demo-data evidence ladder tasks test test-long test-all lint bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)  ## a virtual environment with the locked versions and this checkout
@@ -27,6 +27,9 @@ $(READY): requirements.lock pyproject.toml
 
 demo: setup $(KIT)  ## pretrain a tiny model, probe it, map a scene: on simulated places, or on the kit's
 	$(BIN)/skysense demo --out runs/demo $(WITH_KIT)
+
+demo-data: setup  ## curate a small archive on this machine and learn from its shards: simulated, or the kit's
+	$(BIN)/skysense demo-data --out runs/demo-data $(if $(SKYSENSE_DATA),--kit "$(SKYSENSE_DATA)")
 
 evidence: setup $(KIT)  ## what pretraining is worth, with intervals
 	$(BIN)/skysense evidence --out runs/evidence $(WITH_KIT)

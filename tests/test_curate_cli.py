@@ -51,6 +51,8 @@ def test_what_ends_a_run_is_said_with_its_status(small, tmp_path, monkeypatch, c
         (["--global", "5", "--places", "x.csv"], "say where"),
         (["--global", "5", "--budget", "many"], "is no number of bytes"),
         (["--global", "5", "--required", "s3"], "'s3' is unknown"),
+        (["--global", "5", "--processes", "2"], "--processes and --ray_address are for --engine ray"),
+        (["--global", "5", "--engine", "ray", "--processes", "0"], "processes must be at least 1"),
     ],
 )
 def test_settings_that_make_no_sense(tmp_path, capsys, more, said):

@@ -300,6 +300,36 @@ def _demo(options: Namespace) -> int:
     return 0
 
 
+def _demo_data_parser() -> ArgumentParser:
+    """from an archive to shards, first steps and a data card, without the internet"""
+    parser = ArgumentParser(
+        description="Serve a small archive on this machine as Planetary Computer serves its own, curate places of it, "
+        "pre-train ten steps from the shards, and write the data card."
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/demo-data"), help="folder of all of it")
+    parser.add_argument("--kit", type=Path, default=None, help="the kit of small data: real pixels, not simulated ones")
+    return parser
+
+
+def _demo_data(options: Namespace) -> int:
+    from skysense.demo_data import demo_data
+
+    with bar("demo-data") as progress:
+        made = demo_data(options.out, kit=options.kit, progress=progress)
+    became = ", ".join(f"{count} {reason}" for reason, count in made.reasons.items())
+    first, last = made.losses
+    for name, path, words in (
+        ("archive", made.archive, "scenes, as an archive has them"),
+        ("catalogue", made.catalogue, "how the archive was asked"),
+        ("corpus", made.corpus, f"{made.places} places in shards ({became})"),
+        ("model", made.model, f"after ten steps from the shards, loss {first:.1f} to {last:.1f}"),
+        ("card", made.card, "what the corpus holds"),
+    ):
+        console.print(f"{name:<10}{escape(str(path))}: {escape(words)}", soft_wrap=True)
+    console.print(f"open {escape(str(made.card))}", soft_wrap=True)
+    return 0
+
+
 def _evidence_parser() -> ArgumentParser:
     """the tables of the README; resumable"""
     parser = ArgumentParser(description="Three seeds, held-out places, intervals: what pre-training is worth.")
@@ -402,6 +432,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "shards": shards_cli.parser,
     "weights": weights_cli.parser,
     "demo": _demo_parser,
+    "demo-data": _demo_data_parser,
     "evidence": _evidence_parser,
     "ladder": _ladder_parser,
     "tasks": _tasks_parser,
@@ -422,6 +453,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "shards": shards_cli.run,
     "weights": weights_cli.run,
     "demo": _demo,
+    "demo-data": _demo_data,
     "evidence": _evidence,
     "ladder": _ladder,
     "tasks": _tasks,

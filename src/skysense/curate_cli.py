@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 from rich.markup import escape
@@ -56,19 +57,22 @@ def parser() -> ArgumentParser:
     parser.add_argument("--avoid_km", type=float, default=10.0, help="how far")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--budget", type=str, default=None, help="of bytes to receive in all, e.g. 50GB")
-    parser.add_argument("--workers", type=int, default=8, help="places at once")
-    parser.add_argument("--connections", type=int, default=32, help="files at once")
+    parser.add_argument("--workers", type=int, default=8, help="places at once, in each process")
+    parser.add_argument("--connections", type=int, default=32, help="files at once, in each process")
     parser.add_argument("--scratch", type=Path, default=None, help="folder for what is not in a shard yet")
+    parser.add_argument("--engine", type=Literal["local", "ray"], default="local", help="one process, or many with Ray")
+    parser.add_argument("--processes", type=int, default=None, help="of Ray; one for every CPU by default")
+    parser.add_argument(
+        "--ray_address", type=str, default=None, help="of a Ray cluster, e.g. auto; begins one here by default"
+    )
     return parser
 
 
 def run(options: Namespace) -> int:
     """Curate, and print the account; returns the exit status."""
-    from skysense.curate.run import curate
-
-    curation, pace = _curation(options), _pace(options)
+    make, curation, pace = _engine(options), _curation(options), _pace(options)
     with StopSignals() as signals, bar("curating", late=True) as progress:
-        summary = curate(
+        summary = make(
             curation,
             options.out,
             pace,
@@ -80,6 +84,18 @@ def run(options: Namespace) -> int:
     _print_account(summary)
     console.print(f"the corpus is {escape(options.out)}", soft_wrap=True)
     return 0
+
+
+def _engine(options: Namespace) -> Callable[..., Summary | None]:
+    if options.engine == "ray":
+        from skysense.curate.many import Cluster, curate_many
+
+        return partial(curate_many, cluster=Cluster(options.ray_address, options.processes))
+    if options.processes is not None or options.ray_address is not None:
+        raise ConfigError("--processes and --ray_address are for --engine ray")
+    from skysense.curate.run import curate
+
+    return curate
 
 
 def _curation(options: Namespace) -> Curation:

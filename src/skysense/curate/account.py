@@ -78,6 +78,11 @@ def done_blocks(root: str | Path) -> set[int]:
     return {int(name.stem) for name in names if name.suffix == ".json" and name.stem.isdigit()}
 
 
+def is_done(root: str | Path, block: int) -> bool:
+    """Whether a block has an account."""
+    return find_bytes(root, FOLDER, f"{block_name(block)}.json") is not None
+
+
 def keep_settings(root: str | Path, settings: Mapping[str, Any]) -> None:
     """Write down what a corpus is made with, or see that it is the same as before.
 

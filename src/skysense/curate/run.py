@@ -6,7 +6,7 @@ curate(Curation(years=(2021, 2021), places=Path("places.csv")), "corpus")
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,52 +81,115 @@ def curate(
         InputError: a file that cannot be used, or an archive that refuses the search.
     """
     pace = pace or Pace()
-    archives, plan = open_archives(curation), Plan(curation)
-    settings = identity(curation, archives, plan.identity)
-    keep_settings(out, settings)
-    stage = Stage(out, json.dumps(settings, sort_keys=True), pace.scratch)
-    done = done_blocks(out)
-    wanted = range(plan.blocks) if blocks is None else sorted(set(blocks))
-    before = [block for block in wanted if block in done]
-    places_before = sum(map(plan.size, before))
-    told = Progress(sum(map(plan.size, wanted)), len(wanted), places_before, len(before), done=places_before)
+    run = Run(curation, out, pace)
+    told, todo = run.begin(blocks)
     begin(told)
-    todo = [block for block in wanted if block not in done]
     if todo:
-        flow = Flow(
-            curation,
-            archives,
-            plan,
-            out,
-            stage,
-            workers=pace.workers,
-            connections=pace.connections,
-            budget=None if pace.budget is None else _left(pace.budget, out, done, stage),
-            told=told,
-            tell=progress,
-            signal=signal,
-        )
         try:
-            flow.do(todo)
+            run.do(todo, told=told, tell=progress, signal=signal, budget=run.left())
         except BudgetSpent as fault:
-            raise BudgetSpent(_spent(pace.budget or 0)) from fault
-    if len(done_blocks(out)) < plan.blocks:
-        return None
-    stage.remove()
-    return finish(out, plan, settings, archives)
+            raise BudgetSpent(spent(pace.budget or 0)) from fault
+    return run.finish()
 
 
-def _left(budget: int, out: str | Path, done: Collection[int], stage: Stage) -> int:
-    """What earlier calls have left of a budget.
+class Run:
+    """A curation that is opened for work on a corpus, in one of the processes that make it.
+
+    Args:
+        curation: what the corpus holds.
+        out: its root.
+        pace: how it is made.
+
+    Attributes:
+        plan: all positions.
 
     Raises:
-        BudgetSpent: nothing.
+        ConfigError, InputError: see `curate`.
     """
-    received = stage.received() + sum(one.traffic.bytes for block in done for one in read_account(out, block).outcomes)
-    if received >= budget:
-        raise BudgetSpent(_spent(budget))
-    return budget - received
+
+    def __init__(self, curation: Curation, out: str | Path, pace: Pace) -> None:
+        self._curation, self._out, self._pace = curation, out, pace
+        self._archives, self.plan = open_archives(curation), Plan(curation)
+        self._settings = identity(curation, self._archives, self.plan.identity)
+        keep_settings(out, self._settings)
+        self._stage = Stage(out, json.dumps(self._settings, sort_keys=True), pace.scratch)
+
+    def begin(self, blocks: Iterable[int] | None) -> tuple[Progress, list[int]]:
+        """How far some blocks have come, all by default, and those that are not done."""
+        done = done_blocks(self._out)
+        wanted = range(self.plan.blocks) if blocks is None else sorted(set(blocks))
+        before = [block for block in wanted if block in done]
+        places_before = self.places(before)
+        told = Progress(self.places(wanted), len(wanted), places_before, len(before), done=places_before)
+        return told, [block for block in wanted if block not in done]
+
+    def places(self, blocks: Iterable[int]) -> int:
+        """How many places some blocks have at most."""
+        return sum(map(self.plan.size, blocks))
+
+    def left(self) -> int | None:
+        """Bytes that earlier calls have left of the budget; None for no limit.
+
+        Raises:
+            BudgetSpent: nothing.
+        """
+        budget = self._pace.budget
+        if budget is None:
+            return None
+        accounts = (read_account(self._out, block) for block in done_blocks(self._out))
+        received = self._stage.received() + sum(one.traffic.bytes for account in accounts for one in account.outcomes)
+        if received >= budget:
+            raise BudgetSpent(spent(budget))
+        return budget - received
+
+    def do(
+        self,
+        todo: Sequence[int],
+        *,
+        told: Progress,
+        tell: Callable[[Progress], None],
+        signal: Callable[[], int],
+        budget: int | None,
+    ) -> None:
+        """Do some blocks.
+
+        Args:
+            todo: the blocks.
+            told: is kept up to date.
+            tell: called whenever a place is finished.
+            signal: the number of a signal that asks for the end, 0 for none.
+            budget: bytes that may be received.
+
+        Raises:
+            Unavailable, BudgetSpent, OutputError, Stopped, InputError: see `curate`.
+        """
+        flow = Flow(
+            self._curation,
+            self._archives,
+            self.plan,
+            self._out,
+            self._stage,
+            workers=self._pace.workers,
+            connections=self._pace.connections,
+            budget=budget,
+            told=told,
+            tell=tell,
+            signal=signal,
+        )
+        flow.do(todo)
+
+    def finish(self) -> Summary | None:
+        """Write the index, and return what the corpus came to; None while there are blocks that are not done.
+
+        Raises:
+            InputError, OutputError: see `skysense.curate.finish.finish`.
+        """
+        if len(done_blocks(self._out)) < self.plan.blocks:
+            return None
+        self._stage.remove()
+        return finish(self._out, self.plan, self._settings, self._archives)
 
 
-def _spent(budget: int) -> str:
+def spent(budget: int) -> str:
+    """What is said when there is nothing left of a budget."""
     return f"the budget of {budget:,} bytes is spent. Finished work stays; go on with a larger one"
