@@ -35,13 +35,13 @@ def corner(grid: PlaceGrid, metres_per_px: float, col: int, row: int) -> tuple[f
 @example(77.0, -90.0, 7)
 @example(-30.0, 84.0, 64)
 @example(179.9999, 84.0001, 5)
-def test_a_grid_lies_on_tens_of_metres_around_its_position(lon: float, lat: float, cells: int) -> None:
+def test_a_grid_lies_on_twenties_of_metres_around_its_position(lon: float, lat: float, cells: int) -> None:
     grid = grid_at(lon, lat, cells)
     left, bottom, right, top = grid.footprint.bounds
-    assert all(edge % 10 == 0 for edge in (left, bottom, right, top))
+    assert left % 20 == top % 20 == 0
     assert (right - left, top - bottom) == (10 * cells, 10 * cells)
     assert grid.cells == (cells, cells) == grid.shape(10)
-    assert GROUND.line_length([lon, grid.centre[0]], [lat, grid.centre[1]]) <= 5 * math.sqrt(2) * 1.01
+    assert GROUND.line_length([lon, grid.centre[0]], [lat, grid.centre[1]]) <= 10 * math.sqrt(2) * 1.01
     check_footprint(grid.footprint, grid.cells, lon, lat, file="anywhere")
 
 

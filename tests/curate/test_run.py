@@ -64,6 +64,16 @@ def test_pixels_are_those_of_the_archive_without_the_offset_of_any_baseline(smal
     assert {"03.01", "04.00", "05.09"} <= baselines
 
 
+def test_bands_of_20_m_are_stored_at_20_m(planetary):
+    _, out, summary = planetary
+    for number in range(summary.shards):
+        folder = out / f"{number:06d}.zarr"
+        halved = json.loads((folder / "s2_halved" / "zarr.json").read_text())
+        assert halved["attributes"]["bands"] == ["B5", "B6", "B7", "B8A", "B11", "B12"]
+        assert halved["shape"][2:] == [8, 8]
+        assert json.loads((folder / "s2" / "zarr.json").read_text())["attributes"]["bands"] == ["B2", "B3", "B4", "B8"]
+
+
 def test_backscatter_is_that_of_the_archive_in_decibel(small, planetary):
     """Sentinel-1 lies in the next zone: every pixel is the nearest one there."""
     corpus = Shards(planetary[1])

@@ -11,6 +11,8 @@ from skysense.curate.account import read_account
 from skysense.curate.grid import grid_at
 from skysense.curate.plan import Plan
 from skysense.curate.run import curate
+from skysense.curate.sample import Settings
+from skysense.curate.sentinel2 import AT_20_M
 from skysense.curate.settings import Curation, parse_years
 from skysense.data.shards.read import Shards
 from skysense.errors import ConfigError
@@ -74,6 +76,7 @@ def test_place_across_the_antimeridian(tmp_path):
     assert west > 179 and east < -179
     rng = np.random.default_rng(0)
     values = {band: rng.integers(1000, 3000, (16, 16)).astype(np.uint16) for band in SENTINEL2_L2A.bands}
+    values |= {band: values[band][::2, ::2].repeat(2, axis=0).repeat(2, axis=1) for band in AT_20_M if band in values}
     items = []
     for side, (left, bbox) in enumerate([(True, [179.0, 51.0, 180.0, 53.0]), (False, [-180.0, 51.0, -179.0, 53.0])]):
         assets = {}
@@ -152,3 +155,22 @@ def test_years():
 def test_settings_that_make_no_sense(wrong, said):
     with pytest.raises(ConfigError, match=said):
         Curation(**wrong)
+
+
+def test_drawn_places_of_any_size_share_no_ground():
+    def least(cells):
+        plan = Plan(drawn(area="7,47,7.3,47.2", number=400, sample=Settings(cells=cells)))
+        grids = [
+            grid_at(one.position.lon, one.position.lat, cells) for at in range(plan.blocks) for one in plan.block(at)
+        ]
+        assert len(grids) > 10 and {one.crs for one in grids} == {"EPSG:32632"}
+        corner_N2 = np.array([(one.west, one.north) for one in grids])
+        apart_NN = np.abs(corner_N2[:, None] - corner_N2).max(
+            axis=2
+        )  # squares share ground if they are nearer than a side
+        return apart_NN[np.triu_indices(len(grids), 1)].min()
+
+    assert least(96) >= 960 and least(256) >= 2560
+    assert 160 <= least(16) < 640
+    with pytest.raises(ConfigError, match="cells 1024: places that are drawn have at most 700 cells"):
+        Plan(drawn(sample=Settings(cells=1024)))

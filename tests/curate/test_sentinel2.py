@@ -42,6 +42,11 @@ def plainly(pixels: dict[str, NDArray], hidden: NDArray, offset: int) -> tuple[N
             valid[row, col] = True
             clear[row, col] = scene not in {3, 8, 9, 10}
             values[:, row, col] = [max(number - offset, 1) for number in numbers]
+    for row in range(0, height, 2):
+        for col in range(0, width, 2):
+            if not valid[row : row + 2, col : col + 2].all():
+                for layer in (values, valid, clear):
+                    layer[..., row : row + 2, col : col + 2] = 0
     return values, valid, clear
 
 
@@ -50,12 +55,12 @@ def plainly(pixels: dict[str, NDArray], hidden: NDArray, offset: int) -> tuple[N
 def test_a_frame_agrees_with_a_plain_loop(seed: int, stated: tuple[str, bool | None, int]) -> None:
     rng = np.random.default_rng(seed)
     baseline, applied, offset = stated
-    pixels = {band: rng.integers(995, 1500, (5, 7)).astype(np.uint16) for band in BANDS}
+    pixels = {band: rng.integers(995, 1500, (8, 10)).astype(np.uint16) for band in BANDS}
     for number in (0, 65535):
-        for row, col in rng.integers(0, 5, (2, 2)):
+        for row, col in rng.integers(0, 8, (2, 2)):
             pixels[BANDS[rng.integers(10)]][row, col] = number
-    pixels["SCL"] = rng.integers(0, 12, (5, 7)).astype(np.uint8)
-    hidden = rng.random((5, 7)) < 0.2
+    pixels["SCL"] = rng.choice(12, (8, 10), p=[0.02, 0.02, *[0.096] * 10]).astype(np.uint8)
+    hidden = rng.random((8, 10)) < 0.05
     made = frame(read(acquire(baseline=baseline, offset_applied=applied), pixels, hidden))
     values, valid, clear = plainly(pixels, hidden, offset)
     assert made.values.dtype == np.uint16
@@ -158,7 +163,7 @@ def test_a_pixel_without_a_scene_class_is_not_observed() -> None:
     acquisition = acquire()
     reading = read(acquisition, flat(acquisition, 1500))
     reading.observed["SCL"][1, 2] = False
-    assert np.argwhere(~frame(reading).valid).tolist() == [[1, 2]]
+    assert np.argwhere(~frame(reading).valid).tolist() == [[0, 2], [0, 3], [1, 2], [1, 3]]
 
 
 def test_a_window_without_pixels_is_refused() -> None:
@@ -178,3 +183,18 @@ def test_reflectance_is_not_taken_for_digital_numbers() -> None:
     acquisition = acquire(scale=2.75e-5)
     with pytest.raises(Refused, match=r"scale of 2\.75e-05"):
         frame(read(acquisition, flat(acquisition, 1500)))
+
+
+def test_holes_of_10_m_leave_the_20_m_bands_in_whole_blocks() -> None:
+    acquisition = acquire()
+    pixels = flat(acquisition, 1500, (6, 6))
+    for at, band in enumerate(BANDS):
+        small = np.arange(1200, 1209, dtype=np.uint16).reshape(3, 3) + 10 * at
+        pixels[band] = small.repeat(2, axis=0).repeat(2, axis=1)
+    pixels["B2"][3, 4] = 0
+    made = frame(read(acquisition, pixels))
+    assert (~made.valid).sum() == 4
+    for band in ("B5", "B6", "B7", "B8A", "B11", "B12"):
+        layer = made.values[BANDS.index(band)]
+        assert np.array_equal(layer, layer[::2, ::2].repeat(2, axis=0).repeat(2, axis=1))
+    assert ((made.values > 0) == made.valid).all()

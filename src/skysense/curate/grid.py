@@ -2,8 +2,8 @@
 
 A place lies in the plain 6 degree zone of its centre. The exceptions of the military grid around Norway and Svalbard
 do not apply: any zone within a few degrees measures 10 m to a part in a thousand, and the plain rule needs no table.
-Edges are multiples of 10 m, as are those of Sentinel-2 and of most Sentinel-1 products: where an archive keeps its
-pixels in the same zone they are read as they are, without resampling.
+Places begin at multiples of 20 m, as do pixels of Sentinel-2 of either size: where an archive keeps its pixels in the
+same zone they are read as they are, without resampling, and of the 20 m bands each pixel becomes 2 x 2.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pyproj import Transformer
 
 Bounds = tuple[float, float, float, float]
+
+SNAP_METRES = 20.0
+"""Corners of places are multiples of this. A place lies up to half of it away from its position, each way."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class PlaceGrid:
 
 
 def grid_at(lon: float, lat: float, cells: int = 64) -> PlaceGrid:
-    """The square grid whose centre lies next to a position: at most half a cell away each way.
+    """The square grid whose centre lies next to a position: at most a cell away each way.
 
     Args:
         lon: degrees east, WGS 84.
@@ -107,7 +110,7 @@ def grid_at(lon: float, lat: float, cells: int = 64) -> PlaceGrid:
 
 
 def _snapped(metres: float) -> float:
-    return math.floor(metres / CELL_METRES + 0.5) * CELL_METRES
+    return math.floor(metres / SNAP_METRES + 0.5) * SNAP_METRES
 
 
 @lru_cache(maxsize=256)

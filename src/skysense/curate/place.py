@@ -161,21 +161,26 @@ class PlaceMaker:
 
     def _begin(self, acquisition: Acquisition, grid: PlaceGrid, session: Session) -> list[Future[Layers]]:
         """Ask for all files of an acquisition."""
-        files: dict[str, dict[str, Asset]] = {}
+        files: dict[tuple[str, int], dict[str, Asset]] = {}
         for name in _READ[acquisition.modality]:
             if name in acquisition.assets:
                 asset = acquisition.assets[name]
-                files.setdefault(asset.href, {})[name] = asset
+                files.setdefault((asset.href, 2 if name in sentinel2.AT_20_M else 1), {})[name] = asset
         return [
-            self._reads.submit(self._read, acquisition.modality, together, grid, session) for together in files.values()
+            self._reads.submit(self._read, acquisition.modality, together, repeats, grid, session)
+            for (_, repeats), together in files.items()
         ]
 
-    def _read(self, modality: Modality, assets: Mapping[str, Asset], grid: PlaceGrid, session: Session) -> Layers:
+    def _read(
+        self, modality: Modality, assets: Mapping[str, Asset], repeats: int, grid: PlaceGrid, session: Session
+    ) -> Layers:
+        """Bands of one file, whose pixels are so many times those of the modality's grid each way."""
         self._go_on()
         how = HARMONISED_BY[modality]
-        values, observed = read_stack(
-            list(assets.values()), grid, how.METRES_PER_PX, resampling=how.RESAMPLING, session=session
+        pixels = read_stack(
+            list(assets.values()), grid, how.METRES_PER_PX * repeats, resampling=how.RESAMPLING, session=session
         )
+        values, observed = (layers.repeat(repeats, axis=1).repeat(repeats, axis=2) for layers in pixels)
         return {name: (values[at], observed[at]) for at, name in enumerate(assets)}
 
     def _reader(

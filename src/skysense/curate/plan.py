@@ -20,7 +20,7 @@ from skysense.curate.geojson import shapely
 from skysense.curate.land import land
 from skysense.curate.listed import listed_positions
 from skysense.curate.position import Position
-from skysense.curate.sampling import CellPlaces, Sampling
+from skysense.curate.sampling import CellPlaces, Sampling, least_apart
 from skysense.curate.settings import Curation
 from skysense.errors import ConfigError
 
@@ -67,7 +67,8 @@ class Plan:
         else:
             assert curation.number is not None
             area = earth() if curation.area is None else parse_area(curation.area)
-            self._sampling = Sampling(area, curation.number, land=land(), seed=curation.seed)
+            apart = least_apart(curation.sample.cells)
+            self._sampling = Sampling(area, curation.number, land=land(), seed=curation.seed, apart=apart)
             self._end_C = np.cumsum(self._sampling.share_C)
             self.places = curation.number
             polygons = None if area.polygons is None else _digest(shapely().to_wkb(area.polygons))

@@ -7,7 +7,7 @@ places of different cells are then apart too, since any way from one to the othe
 and each has half the distance to the border of its own. So a cell can be drawn again without any other, and it begins
 with the same places however many it is to hold.
 
-The price: no centre lies within some 460 m of the border of a cell, which is 3 % of the ground, and 4 % at 70 degrees
+The price: no centre lies within some 470 m of the border of a cell, which is 3 % of the ground, and 4 % at 70 degrees
 of latitude (a place of 640 m still shows two thirds of that strip).
 
 Letters: C cells, M candidates, N places of one cell.
@@ -23,25 +23,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skysense.curate.area import Area, Piece
+from skysense.curate.grid import SNAP_METRES
 from skysense.curate.land import Land
 from skysense.curate.position import Position, name_at
 from skysense.curate.sphere import RADIUS_METRES, chord, search_tree, unit_vectors
 from skysense.curate.split import VALIDATION_SHARE, split_of
 from skysense.data.places_layout import Split
 from skysense.errors import ConfigError, InputError
-from skysense.geo import lonlat_of, region_box
+from skysense.geo import CELL_METRES, lonlat_of, region_box
 
-APART_METRES = 925.0
-"""Least distance of centres, at which no two places of 64 cells share ground however they are turned.
-
-Their diagonal is 905.1 m on the map, at most 910.5 m on the ground (the polar projection has the scale 0.994), and
-snapping its corner to 10 m may move each of the two by 7.1 m.
-"""
 _NEAREST, _FARTHEST = 20.0, 10_000.0  # names differ from 16 m on; a border strip must leave most of a cell
+_LEAST_SCALE = 0.994  # metres on the map to a metre on the ground: of the polar projection, at the pole
 _LATTICE = 32  # positions along the side of the part of an area in one cell, by which its land is measured
 _SPARE = 1.3  # candidates per place wanted, since about a quarter of 21.5 million places would lie on an earlier one
 _TRIES = 50  # candidates per place wanted before a cell counts as full
 _DECIMALS = 6  # of degrees: 0.1 m
+
+
+def least_apart(cells: int) -> float:
+    """Least distance of centres, metres, at which no two places share ground however they are turned.
+
+    It is their diagonal, and what the snapping of corners may move each of the two, on the ground.
+
+    Args:
+        cells: of one side of a place.
+
+    Raises:
+        ConfigError: places so large that they cannot be drawn.
+    """
+    apart = math.ceil((cells * CELL_METRES + SNAP_METRES) * math.sqrt(2) / _LEAST_SCALE)
+    if apart > _FARTHEST:
+        most = math.floor((_FARTHEST * _LEAST_SCALE / math.sqrt(2) - SNAP_METRES) / CELL_METRES)
+        raise ConfigError(f"cells {cells}: places that are drawn have at most {most} cells a side; list larger ones")
+    return float(apart)
+
+
+APART_METRES = least_apart(64)
+"""Of places of the published size."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,10 @@ Since processing baseline 04.00 (25 January 2022) ESA adds 1000 to every digital
 catalogues subtract the offset from their copies and say so item by item, at times wrongly: what is stated is held
 against the pixels.
 
-Layers arrive on the 10 m grid of the place. The 20 m bands and the scene classification are repeated: the nearest
-pixel, since corners of the 20 m grid are corners of the 10 m grid.
+Layers arrive on the 10 m grid of the place. The 20 m bands and the scene classification were read at 20 m, and each
+pixel is repeated, also where it comes from the map of another zone. Where one pixel of 20 m is not whole, none of its
+four is observed, so that the 20 m bands of a frame are 2 x 2 repeats to the last pixel and can be stored as what they
+are.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from skysense.sensors import BASELINE_OFFSET, SENTINEL2_L2A
 METRES_PER_PX = 10.0
 RESAMPLING = Resampling.nearest
 CLASSES = "SCL"
+AT_20_M = ("B5", "B6", "B7", "B8A", "B11", "B12", CLASSES)
+"""What is read at 20 m, as it was measured."""
 
 DARKEST = 1
 """Least value of an observed pixel. Reflectance of zero and below becomes 1, a ten-thousandth, so that 0 says
@@ -46,7 +50,8 @@ def frame(reading: Reading) -> Frame:
 
     Returns:
         uint16 values, at least `DARKEST` where observed and 0 elsewhere. Observed is what every band holds, what is
-        not saturated, and what the scene classification does not call no-data or defective. ``clear`` is None without
+        not saturated, and what the scene classification does not call no-data or defective, in whole blocks of 20 m
+            (`_whole_blocks`). ``clear`` is None without
         a scene classification.
 
     Raises:
@@ -65,12 +70,20 @@ def frame(reading: Reading) -> Frame:
     classes = reading.pixels.get(CLASSES)
     if classes is not None:
         valid &= reading.observed[CLASSES] & ~np.isin(classes, (_NO_DATA, _DEFECTIVE))
+    valid = _whole_blocks(valid)
     if not valid.any():
         raise Refused(Reason.NOTHING_OBSERVED, acquisition.item)
     offset = _offset(acquisition, numbers, valid)
     values = np.where(valid, np.maximum(numbers.astype(np.int32) - offset, DARKEST), 0).astype(np.uint16)
     clear = None if classes is None else valid & ~np.isin(classes, _NOT_CLEAR)
     return Frame(acquisition.time, (describe(acquisition, offset_removed=offset),), values, valid, clear)
+
+
+def _whole_blocks(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Without the blocks of 2 x 2 pixels that are not valid altogether."""
+    height, width = valid.shape
+    whole = valid.reshape(height // 2, 2, width // 2, 2).all(axis=(1, 3))
+    return whole.repeat(2, axis=0).repeat(2, axis=1)
 
 
 def _offset(acquisition: Acquisition, numbers: NDArray, valid: NDArray[np.bool_]) -> int:
