@@ -173,10 +173,22 @@ def test_a_token_that_is_refused_is_renewed_once(archive, waits):
     with tokens.session(waits) as session:
         assert session.read_range(archive.url("/store/box/a.bin"), 0, 4).data == DATA[:4]
         assert (tokens.given, session.traffic.retries, waits) == (2, 0, [])
-        archive.token = "sig=9"
-        with pytest.raises(Gone, match="HTTP 403") as raised:
+        archive.token = "sig=99"
+        archive.faults["/store/box/a.bin"] = [Fault(status=404)]
+        with pytest.raises(Gone, match="HTTP 404"):
             session.read_range(archive.url("/store/box/a.bin"), 0, 4)
-    assert raised.value.reason == "refused" and tokens.given == 3
+        with pytest.raises(Unavailable, match=r"box/a\.bin: HTTP 403, with a new access token too, 8 times over"):
+            session.read_range(archive.url("/store/box/a.bin"), 0, 4)
+    assert tokens.given == 2 + TRIES
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_store_that_refuses_every_token_for_a_while_is_asked_again(archive, waits, status):
+    tokens = Tokens(archive, good=3)
+    archive.faults["/store/box/a.bin"] = [Fault(status=status)] * 2
+    with tokens.session(waits) as session:
+        assert session.read_range(archive.url("/store/box/a.bin"), 0, 4).data == DATA[:4]
+    assert (session.traffic.retries, tokens.given) == (1, 3)
 
 
 def test_many_threads_fetch_one_token(archive, waits):

@@ -14,7 +14,7 @@ from skysense.curate.rehearsal import ALWAYS, Faults, Rehearsal, When
 from skysense.curate.run import Pace, curate
 from skysense.curate.sample import Settings
 from skysense.data.shards.read import Shards
-from skysense.errors import ConfigError, InputError
+from skysense.errors import ConfigError, InputError, SkySenseError
 from tests.curate.rehearsed import catalogue_file, curation, hashes, places_file, positions
 
 PLACES = positions((300, 500), (700, 1000))
@@ -165,6 +165,27 @@ def test_place_that_breaks_everything_does_not_disturb_others(archive, clean, mo
     assert "ZeroDivisionError: nobody thought of this" in read_account(tmp_path / "corpus", 0).outcomes[0].detail
     whole, less = Shards(out), Shards(tmp_path / "corpus")
     assert whole.index["digest"][1] == less.index["digest"][0]
+
+
+def test_error_in_every_place_ends_the_run(archive, clean, monkeypatch, tmp_path):
+    """Nobody thought of it, but it is no matter of the places; a place that is only without imagery is in between."""
+    settings, _ = clean
+    archive.serve()
+    usual = PlaceMaker._look
+
+    def look(self, grid, session, notes):
+        if grid.centre[0] > -80:
+            return usual(self, grid, session, notes)
+        raise ZeroDivisionError("nobody thought of this")
+
+    monkeypatch.setattr(PlaceMaker, "_look", look)
+    wrong, sea = [(-170.0, at) for at in range(8)], (-40.0, 9.0)
+    few = places_file(tmp_path, [*wrong[:4], sea, (-100.0, 9.5)], "few.csv")
+    summary = curate(replace(settings, places=few), tmp_path / "few", Pace(workers=1))
+    assert summary.tally.places == {"unexpected error": 5, "no imagery": 1}
+    with pytest.raises(SkySenseError, match=r"5 places in a row .* \(p4\) in ZeroDivisionError: nobody thought"):
+        curate(replace(settings, places=places_file(tmp_path, wrong)), tmp_path / "c", Pace(workers=1))
+    assert not (tmp_path / "c" / "shards.json").exists()
 
 
 def test_archive_that_refuses_the_search_ends_the_run(archive, clean, tmp_path):

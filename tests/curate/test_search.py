@@ -10,7 +10,7 @@ from skysense.curate.acquisition import Acquisition, Asset
 from skysense.curate.catalogue import Catalogue, open_catalogue
 from skysense.curate.faults import Unavailable
 from skysense.curate.grid import PlaceGrid, grid_at
-from skysense.curate.http import Session
+from skysense.curate.http import TRIES, Session
 from skysense.curate.search import PAGE, Found, search
 from skysense.errors import ConfigError, InputError
 from tests.curate.archive import Archive, Asked, Fault
@@ -287,15 +287,28 @@ def test_a_catalogue_that_refuses_or_answers_nonsense(archive, session):
     with pytest.raises(InputError, match=r"refuses the search for sentinel-2-l2a: .* \(HTTP 404\)"):
         find(archive, session)
     Api(archive, [])
-    for body in (b"<html>", b'{"features": [1', b'{"features": [{"id": 1}], "links": [{"rel": "next"}]}'):
-        archive.faults["/stac/search"] = [Fault(body=body)]
-        with pytest.raises(Unavailable, match="something else than items"):
-            find(archive, session)
+    archive.faults["/stac/search"] = [Fault(body=b'{"features": [{"id": 1}], "links": [{"rel": "next"}]}')]
+    with pytest.raises(Unavailable, match="leads nowhere"):
+        find(archive, session)
     archive.faults["/stac/search"] = [Fault(status=502)] * 8
     with pytest.raises(Unavailable, match="HTTP 502"):
         find(archive, session)
     with pytest.raises(ConfigError, match="offers no s1"):
         find(archive, session, "s1", name="earth-search")
+
+
+RUBBISH = [b"<html>", b'{"features": [1', b'{"features": null}', b"[]", b'{"message": "try later"}', b'"features"']
+
+
+@pytest.mark.parametrize("body", RUBBISH)
+def test_rubbish_with_status_200_is_asked_again_and_never_means_nothing(archive, session, body):
+    Api(archive, [s2_item("one")])
+    archive.faults["/stac/search"] = [Fault(body=body)] * 2
+    assert [one.item for one in find(archive, session).acquisitions] == ["one"]
+    assert session.traffic.retries == 2
+    archive.faults["/stac/search"] = [Fault(body=body)] * TRIES
+    with pytest.raises(Unavailable, match="something else than was asked for, 8 times over"):
+        find(archive, session)
 
 
 def test_images_of_your_own(tmp_path, session):

@@ -200,7 +200,13 @@ class Session:
         return self._until_it_works(ask, url)
 
     def read_text(
-        self, url: str, *, method: str = "GET", headers: Mapping[str, str] | None = None, document: Any = None
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        document: Any = None,
+        accept: Callable[[str], bool] = lambda _: True,
     ) -> str:
         """A document.
 
@@ -209,13 +215,18 @@ class Session:
             method: ``"GET"`` or ``"POST"``.
             headers: to be sent along.
             document: to be sent as JSON in the body.
+            accept: whether a text is what was asked for. Gateways of archives in trouble answer with pages that say so,
+                and with status 200; that is asked again as any other failure.
 
         Raises:
             Gone, Unavailable, BudgetSpent: as `read_range`.
         """
 
         def ask() -> str:
-            return self._signed(method, url, headers or {}, document, None).body.decode("utf-8", errors="replace")
+            text = self._signed(method, url, headers or {}, document, None).body.decode("utf-8", errors="replace")
+            if not accept(text):
+                raise _NotNow("answered something else than was asked for")
+            return text
 
         return self._until_it_works(ask, url)
 
@@ -229,7 +240,7 @@ class Session:
                 if attempt == TRIES or wait > LONGEST_WAIT:
                     told = f"asks to wait {wait:.0f} s" if wait > LONGEST_WAIT else f"{problem}, {TRIES} times over"
                     raise Unavailable(
-                        f"{_public(url)}: {told}. Finished work stays; go on when the archive answers again"
+                        f"{public(url)}: {told}. Finished work stays; go on when the archive answers again"
                     ) from problem
             self._count(retries=1)
             self._sleep(wait)
@@ -245,10 +256,12 @@ class Session:
             answer = self._send(method, _with(url, token), headers, document, length)
             if answer.status in _NOT_ALLOWED:
                 answer = self._send(method, _with(url, self._token(where, refused=token)), headers, document, length)
+                if answer.status in _NOT_ALLOWED:  # the store is at fault, not the file
+                    raise _NotNow(f"HTTP {answer.status}, with a new access token too")
         if answer.status in _MISSING:
-            raise Gone("missing", f"{_public(url)}: is not there (HTTP {answer.status})")
+            raise Gone("missing", f"{public(url)}: is not there (HTTP {answer.status})")
         if answer.status >= 400 and answer.status != 416:
-            raise Gone("refused", f"{_public(url)}: the server refuses it (HTTP {answer.status})")
+            raise Gone("refused", f"{public(url)}: the server refuses it (HTTP {answer.status})")
         return answer
 
     def _token(self, where: str, refused: str | None = None) -> str:
@@ -264,7 +277,7 @@ class Session:
     def _fetch_token(self, where: str) -> tuple[str, float]:
         answer = self._send("GET", where, {}, None, None)
         if answer.status >= 400:
-            raise Unavailable(f"{where}: gives no access token (HTTP {answer.status}). Does the container exist?")
+            raise Unavailable(f"{public(where)}: gives no access token (HTTP {answer.status}). Does the container exist?")
         try:
             said = json.loads(answer.body)
             return str(said["token"]), datetime.fromisoformat(said["msft:expiry"]).timestamp()
@@ -295,14 +308,14 @@ class Session:
                     told = response.headers.get("Content-Length", "")
                     whole = response.status_code == 200 and not (told.isdigit() and int(told) <= (length or 0))
                     if length is not None and whole:
-                        raise Gone("refused", f"{_public(url)}: the server sends no byte ranges, only the whole file")
+                        raise Gone("refused", f"{public(url)}: the server sends no byte ranges, only the whole file")
                     try:
                         body = b"".join(response.raw.stream(_PIECE, decode_content=True))
                     finally:
                         received.append(response.raw.tell())
                     return _Answer(response.status_code, response.headers, body)
             except self._no_address as error:
-                raise Gone("missing", f"{_public(url)}: is no address on the web") from error
+                raise Gone("missing", f"{public(url)}: is no address on the web") from error
             except self._broken as error:
                 raise _NotNow(_plain(error)) from error
 
@@ -357,7 +370,7 @@ def _size(answer: _Answer, url: str) -> int:
     """The size of the whole file, from ``bytes 0-99/1234`` or ``bytes */1234``."""
     match = re.fullmatch(r"bytes .*/(\d+)", answer.headers.get("Content-Range", ""))
     if not match:
-        raise Gone("refused", f"{_public(url)}: the server sends a range without saying of what (Content-Range)")
+        raise Gone("refused", f"{public(url)}: the server sends a range without saying of what (Content-Range)")
     return int(match[1])
 
 
@@ -379,7 +392,8 @@ def _with(url: str, token: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}{token}"
 
 
-def _public(url: str) -> str:
+def public(url: str) -> str:
+    """An address without its query, which is where access tokens are."""
     return url.split("?")[0]
 
 

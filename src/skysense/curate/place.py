@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from skysense.curate import sentinel2
 from skysense.curate.acquisition import Acquisition, Asset
@@ -36,7 +35,9 @@ _READ: Mapping[Modality, tuple[str, ...]] = {
 }
 """What is read of an acquisition, as far as it is there."""
 
-_Whatever = TypeVar("_Whatever")
+MOST_UNEXPECTED = 5
+"""Places one after the other that end in an error nobody thought of, from which on it is no matter of the place."""
+
 Layers = dict[str, Pixels]
 
 
@@ -80,6 +81,7 @@ class PlaceMaker:
     ) -> None:
         self._curation, self._archives, self._session = curation, archives, session
         self._reads, self._go_on = reads, go_on
+        self._unexpected = 0  # in a row, by now
         self._licences = {key: _licence(catalogue, key) for key, catalogue in archives.items()}
 
     def make(self, position: Position) -> Outcome:
@@ -87,7 +89,8 @@ class PlaceMaker:
 
         Raises:
             Unavailable, BudgetSpent: the archive does not answer, or no more may be fetched: the run has to stop.
-            SkySenseError: what is wrong with every place alike, as an archive that refuses the search.
+            SkySenseError: what is wrong with every place alike, as an archive that refuses the search, or an error that
+                nobody thought of in `MOST_UNEXPECTED` places in a row.
         """
         notes, session, start = _Notes(), self._session.counting(), time.monotonic()
         entry, reason, detail, mark = None, STORED, "", None
@@ -100,6 +103,12 @@ class PlaceMaker:
             raise
         except Exception as error:  # noqa: BLE001 (a product nobody thought of must not end a run of weeks)
             reason, detail = UNEXPECTED, f"{type(error).__name__}: {error}"
+            if self._unexpected + 1 >= MOST_UNEXPECTED:
+                raise SkySenseError(
+                    f"{MOST_UNEXPECTED} places in a row ended in an unexpected error, the last one ({position.name}) in "
+                    f"{detail}. Finished work stays; this is likely to be a fault of skysense: please report it"
+                ) from error
+        self._unexpected = self._unexpected + 1 if reason == UNEXPECTED else 0
         counts = {key: {what: count for what, count in one.items() if count} for key, one in notes.counts.items()}
         seconds = time.monotonic() - start
         return Outcome(position, reason, detail, entry, mark, tuple(notes.dropped), counts, session.traffic, seconds)

@@ -19,7 +19,7 @@ from skysense.curate.catalogue import BandSource, Catalogue, Collection, OffsetW
 from skysense.curate.cog import web_address
 from skysense.curate.faults import Gone, Unavailable
 from skysense.curate.grid import Bounds, PlaceGrid
-from skysense.curate.http import Session
+from skysense.curate.http import Session, public
 from skysense.curate.listing import items_of_file, items_of_rasters
 from skysense.errors import InputError, need
 from skysense.sensors import Modality
@@ -183,8 +183,9 @@ def _asked(
             f"the catalogue {catalogue.name!r} refuses the search for {collection.id}: {refusal}",
             fix="Check 'url' and the 'id' of the collection; if the API has no Query extension, say 'query: false'",
         ) from refusal
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise Unavailable(f"{catalogue.url}: answered a search with something else than items") from error
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        what = "answered a search with a link to the next page that leads nowhere"
+        raise Unavailable(f"{public(catalogue.url or '')}: {what}. Finished work stays; go on another day") from error
 
 
 def _stac_io(session: Session) -> Any:
@@ -199,9 +200,20 @@ def _stac_io(session: Session) -> Any:
             headers: dict[str, str] | None = None,
             parameters: dict[str, Any] | None = None,
         ) -> str:
-            return session.read_text(href, method=method or "GET", headers=headers, document=parameters or None)
+            return session.read_text(
+                href, method=method or "GET", headers=headers, document=parameters or None, accept=_is_page
+            )
 
     return SessionIO(max_retries=None)
+
+
+def _is_page(text: str) -> bool:
+    """Whether an answer is a page of items. Without this look, an archive in trouble would pass for one of nothing."""
+    try:
+        page = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(page, dict) and isinstance(page.get("features"), list)
 
 
 def _boxes(box: Bounds) -> list[Bounds]:
