@@ -357,3 +357,61 @@ def test_addresses_of_public_buckets():
     assert web_address(r"C:\images\b.tif") is None
     with pytest.raises(Gone, match="ftp://"):
         web_address("ftp://host/b.tif?token=1")
+
+
+def slope(size: int) -> np.ndarray:
+    """A smooth slope with noise that averages out: it does not compress, and only an overview is free of it."""
+    rows = np.arange(size)[:, None]
+    noise = np.random.default_rng(0).choice([-40.0, 40.0], (size // 2, size)).repeat(2, axis=0)
+    noise[1::2] *= -1  # one above the other they are zero on average
+    return np.round(60 + rows * 130 / size + noise).astype(np.uint8)
+
+
+def test_an_image_much_finer_than_the_place_is_read_through_its_overview(archive, session):
+    values = slope(3200)
+    image = cog(values, 0.1, overviews="auto", overview_resampling="average", nodata=0)
+    archive.files["/a.tif"] = image
+    grid = PlaceGrid(UTM, ORIGIN[0] + 80, ORIGIN[1] - 80, (16, 16))
+    read, observed = read_window(Asset(archive.url("/a.tif")), grid, 0.3125, resampling=BILINEAR, session=session)
+    assert observed.all() and read.shape == (512, 512)
+    expected = 60 + (800 + (np.arange(512) + 0.5) * 3.125) * 130 / 3200
+    assert np.abs(read - expected[:, None]).max() <= 2
+    full = 1600 * 1600  # bytes of the window, which is a quarter of them in the overview
+    assert session.traffic.bytes < 0.6 * full
+
+
+def test_memory_of_a_fine_image_without_overviews_is_that_of_the_place(tmp_path, session, monkeypatch):
+    rows, cols = np.mgrid[:3200, :3200]
+    (tmp_path / "a.tif").write_bytes(cog((1 + 50 * rows + cols).astype(np.float32), 0.1))
+    grid, largest = PlaceGrid(UTM, ORIGIN[0] + 80, ORIGIN[1] - 80, (16, 16)), []
+    usual = rasterio.DatasetReader.read
+
+    class Watched:
+        def __init__(self, dataset):
+            self._dataset = dataset
+
+        def __getattr__(self, name):
+            return getattr(self._dataset, name)
+
+        def read(self, *how, **more):
+            largest.append((found := usual(self._dataset, *how, **more)).size)
+            return found
+
+    from skysense.curate import cog as module
+
+    onto = module._on_grid
+    monkeypatch.setattr(module, "_on_grid", lambda dataset, *more: onto(Watched(dataset), *more))
+    read, observed = read_window(Asset(str(tmp_path / "a.tif")), grid, 0.3125, resampling=BILINEAR, session=session)
+    assert observed.all() and max(largest) < 560 * 560
+    at = (800 + (np.arange(512) + 0.5) * 3.125) - 0.5
+    assert np.abs(read - (1 + at[:, None] * 50 + at)).max() <= 51
+
+
+def test_what_was_not_observed_of_a_fine_image(archive, session):
+    values = np.full((3200, 3200), 90, np.uint8)
+    values[:, :1600] = 0
+    archive.files["/a.tif"] = cog(values, 0.1, overviews="auto", overview_resampling="average", nodata=0)
+    grid = PlaceGrid(UTM, ORIGIN[0] + 80, ORIGIN[1] - 80, (16, 16))
+    read, observed = read_window(Asset(archive.url("/a.tif")), grid, 0.3125, resampling=BILINEAR, session=session)
+    assert not observed[:, :255].any() and observed[:, 257:].all()
+    assert (read[observed] == 90).all()

@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.abc import MultiByteRangeResourceContainer
 from rasterio.crs import CRS
@@ -35,9 +36,6 @@ from skysense.curate.faults import Gone
 from skysense.curate.grid import PlaceGrid
 from skysense.curate.http import Session
 from skysense.data.geotiff import STRICT
-
-if TYPE_CHECKING:
-    from affine import Affine
 
 # `reproject` hides a warning about arrays of its own, in a way that fails where several threads do so at once.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module=r"rasterio\.warp")
@@ -349,19 +347,27 @@ def _on_grid(
     shape = grid.shape(metres_per_px)
     corner = _corner(dataset.transform, crs, grid, metres_per_px)
     if corner is not None:
-        wanted = RasterWindow(*corner, shape[1], shape[0])
+        wanted, step = RasterWindow(*corner, shape[1], shape[0]), 1
     else:
-        wanted = _around(dataset.transform, crs, grid, metres_per_px, resampling)
+        wanted, shrink = _around(dataset.transform, crs, grid, metres_per_px, resampling)
+        step = _step(dataset, assets[0].band, shrink)
+        wanted = _outward(wanted, step)
     there = _within(wanted, dataset)
     bands = [asset.band for asset in assets]
     dtype = np.result_type(*(dataset.dtypes[band - 1] for band in bands))
     values_CHW, observed_CHW = np.zeros((len(bands), *shape), dtype), np.zeros((len(bands), *shape), bool)
     if there is None:
         return values_CHW, observed_CHW
-    stored_CHW = dataset.read(bands, window=there)
+    small = (math.ceil(there.height / step), math.ceil(there.width / step))
+    blend = resampling is not Resampling.nearest and all(
+        asset.nodata is None for asset in assets
+    )  # GDAL knows no other
+    how = Resampling.average if blend else Resampling.nearest
+    stored_CHW = dataset.read(bands, window=there, out_shape=(len(bands), *small), resampling=how)
     seen_CHW = _observed(dataset, assets, there, stored_CHW)
     if corner is None:
-        source = dataset.window_transform(there)
+        fine, down, across = dataset.window_transform(there), there.height / small[0], there.width / small[1]
+        source = Affine(fine.a * across, fine.b * down, fine.c, fine.d * across, fine.e * down, fine.f)
         return _warped(stored_CHW, seen_CHW, source, crs, grid, metres_per_px, resampling)
     rows = slice(there.row_off - wanted.row_off, there.row_off - wanted.row_off + there.height)
     cols = slice(there.col_off - wanted.col_off, there.col_off - wanted.col_off + there.width)
@@ -382,8 +388,14 @@ def _corner(theirs: Affine, crs: CRS, grid: PlaceGrid, metres_per_px: float) -> 
     return (col, row) if upright and max(map(abs, drift)) < _ALIGNED else None
 
 
-def _around(theirs: Affine, crs: CRS, grid: PlaceGrid, metres_per_px: float, resampling: Resampling) -> RasterWindow:
-    """The window of the raster that the place's pixels are made from, with what the resampling kernel reaches."""
+def _around(
+    theirs: Affine, crs: CRS, grid: PlaceGrid, metres_per_px: float, resampling: Resampling
+) -> tuple[RasterWindow, float]:
+    """The window of the raster that the place's pixels are made from, with what the resampling kernel reaches.
+
+    Returns:
+        The window, and how many of the raster's pixels one of the place's is wide, at least 1.
+    """
     left, bottom, right, top = grid.footprint.bounds
     steps = np.linspace(0, 1, 22)
     xs = np.concatenate([left + steps * (right - left)] * 2 + [np.full(22, left), np.full(22, right)])
@@ -391,12 +403,29 @@ def _around(theirs: Affine, crs: CRS, grid: PlaceGrid, metres_per_px: float, res
     there_x, there_y = transform(_known_crs(grid.crs), crs, xs, ys)
     cols, rows = _apply(~theirs, np.asarray(there_x), np.asarray(there_y))
     if not (np.isfinite(cols).all() and np.isfinite(rows).all()):
-        return RasterWindow(0, 0, 0, 0)  # the place is not on the raster's map at all
+        return RasterWindow(0, 0, 0, 0), 1.0  # the place is not on the raster's map at all
     height, width = grid.shape(metres_per_px)
     shrink = max(np.ptp(cols) / width, np.ptp(rows) / height, 1.0)
     margin = math.ceil((0 if resampling is Resampling.nearest else 4) * shrink) + 1
     col, row = math.floor(cols.min()) - margin, math.floor(rows.min()) - margin
-    return RasterWindow(col, row, math.ceil(cols.max()) + margin - col, math.ceil(rows.max()) + margin - row)
+    return RasterWindow(col, row, math.ceil(cols.max()) + margin - col, math.ceil(rows.max()) + margin - row), shrink
+
+
+def _step(dataset: Any, band: int, shrink: float) -> int:
+    """How many pixels of a raster are read as one, where the place's are much larger.
+
+    It is that of the coarsest overview whose pixels are no larger than the place's; then GDAL reads this one as it is.
+    Of a raster without such an overview, GDAL takes so many pixels together as it reads: memory stays bounded.
+    """
+    return max((step for step in dataset.overviews(band) if step <= shrink), default=math.floor(shrink))
+
+
+def _outward(window: RasterWindow, step: int) -> RasterWindow:
+    """A window with edges on multiples of a step, where pixels of an overview begin."""
+    left, top = (math.floor(edge / step) * step for edge in (window.col_off, window.row_off))
+    right = math.ceil((window.col_off + window.width) / step) * step
+    bottom = math.ceil((window.row_off + window.height) / step) * step
+    return RasterWindow(left, top, right - left, bottom - top)
 
 
 def _within(wanted: RasterWindow, dataset: Any) -> RasterWindow | None:
@@ -424,7 +453,7 @@ def _observed(dataset: Any, assets: Sequence[Asset], window: RasterWindow, store
             seen_CHW[layer] &= stored_CHW[layer] != nodata
         is_imagery = MaskFlags.alpha in flags and bool(alphas & {asset.band, *asset.imagery})
         if MaskFlags.per_dataset in flags and not is_imagery:
-            seen_CHW[layer] &= dataset.read_masks(asset.band, window=window) > 0
+            seen_CHW[layer] &= dataset.read_masks(asset.band, window=window, out_shape=stored_CHW.shape[1:]) > 0
     return seen_CHW
 
 

@@ -277,7 +277,9 @@ class Session:
     def _fetch_token(self, where: str) -> tuple[str, float]:
         answer = self._send("GET", where, {}, None, None)
         if answer.status >= 400:
-            raise Unavailable(f"{public(where)}: gives no access token (HTTP {answer.status}). Does the container exist?")
+            raise Unavailable(
+                f"{public(where)}: gives no access token (HTTP {answer.status}). Does the container exist?"
+            )
         try:
             said = json.loads(answer.body)
             return str(said["token"]), datetime.fromisoformat(said["msft:expiry"]).timestamp()

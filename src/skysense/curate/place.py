@@ -101,11 +101,11 @@ class PlaceMaker:
             reason, detail = str(refusal.reason), str(refusal)
         except (SkySenseError, OSError, MemoryError):
             raise
-        except Exception as error:  # noqa: BLE001 (a product nobody thought of must not end a run of weeks)
+        except Exception as error:  # a product nobody thought of must not end a run of weeks
             reason, detail = UNEXPECTED, f"{type(error).__name__}: {error}"
             if self._unexpected + 1 >= MOST_UNEXPECTED:
                 raise SkySenseError(
-                    f"{MOST_UNEXPECTED} places in a row ended in an unexpected error, the last one ({position.name}) in "
+                    f"{MOST_UNEXPECTED} places in a row ended in an unexpected error, the last ({position.name}) in "
                     f"{detail}. Finished work stays; this is likely to be a fault of skysense: please report it"
                 ) from error
         self._unexpected = self._unexpected + 1 if reason == UNEXPECTED else 0
