@@ -34,7 +34,6 @@ def acquire(item: str = "one", modality: str = "s2", **changes: Any) -> Acquisit
         "cloud_cover": 3.5 if modality == "s2" else None,
         "offset_applied": False if modality == "s2" else None,
         "unit": {"s2": "dn", "s1": "power", "hr": "uint8"}[modality],
-        "geometry": {"type": "Polygon", "coordinates": []},
         "catalogue": "test",
     }
     return Acquisition(**{**stated, **changes})

@@ -212,6 +212,10 @@ def test_the_token_service_may_be_busy_or_broken(archive, waits):
         assert waits[0] == 3 and len(waits) == 2
         with pytest.raises(Unavailable, match="gives no access token"):
             session.read_range(archive.url("/store/other/a.bin"), 0, 4)
+    secret = Signing(archive.url("/{account}/{container}/"), archive.url("/token/{account}/{container}?key=secret"))
+    with Session([secret], sleep=waits.append) as session, pytest.raises(Unavailable, match="no access token") as told:
+        session.read_range(archive.url("/store/other/a.bin"), 0, 4)
+    assert "secret" not in str(told.value)
 
 
 def test_only_addresses_of_the_store_are_signed_and_only_once():

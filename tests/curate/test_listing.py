@@ -6,7 +6,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from skysense.curate.listing import items_of_file, items_of_rasters
+from skysense.curate.listing import digest_of_items, digest_of_rasters, items_of_file, items_of_rasters
 from skysense.errors import InputError
 
 
@@ -107,3 +107,21 @@ def test_files_that_hold_no_items(tmp_path):
         path.write_text(text)
         with pytest.raises(InputError, match="is not JSON" if number == 0 else "neither a FeatureCollection"):
             items_of_file(path)
+
+
+def test_digests_are_of_what_is_there(tmp_path):
+    file = tmp_path / "items.json"
+    trees = [{"type": "FeatureCollection", "features": [item(name, "x.tif")]} for name in ("one", "two", "one")]
+    digests = []
+    for at, tree in enumerate(trees):
+        file = tmp_path / str(at) / "items.json"
+        file.parent.mkdir()
+        file.write_text(json.dumps(tree).replace("x.tif", "/x.tif"))
+        digests.append(digest_of_items(file))
+    assert digests[0] == digests[2] != digests[1]
+    first = raster(tmp_path / "images/a.tif")
+    one = digest_of_rasters(tmp_path / "images/*.tif")
+    raster(tmp_path / "images/b.tif")
+    two = digest_of_rasters(tmp_path / "images/*.tif")
+    first.write_bytes(first.read_bytes() + b"more")
+    assert len({one, two, digest_of_rasters(tmp_path / "images/*.tif")}) == 3

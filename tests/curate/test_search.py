@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -116,7 +117,6 @@ def test_an_item_in_our_words(archive, session):
         baseline="05.09",
         offset_applied=False,
         cloud_cover=5.5,
-        geometry=POLYGON,
     )
     assert set(acquisition.assets) == {"B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12", "SCL"}
     assert acquisition.assets["B8A"] == Asset(
@@ -192,7 +192,8 @@ def spoiled(name: str, spoil: Any) -> dict[str, Any]:
 SPOILS: dict[str, tuple[Any, str]] = {
     "band": (lambda item: [item["assets"].pop(key) for key in ("B8A", "B02")], "has no asset B02, B8A"),
     "assets": (lambda item: item.pop("assets"), "has no asset B02, B03"),
-    "geometry": (lambda item: item.update(geometry=None), "has no geometry"),
+    "bbox": (lambda item: item.update(bbox=[None, None, None, None]), "has an impossible bbox [None, None"),
+    "short bbox": (lambda item: item.update(bbox=[9, 47, 10]), "has an impossible bbox [9, 47, 10]"),
     "date": (lambda item: item["properties"].update(datetime=None), "has no date"),
     "no date": (lambda item: item["properties"].update(datetime="summer"), "has a date that is none: 'summer'"),
     "shape": (
@@ -219,6 +220,28 @@ def test_items_that_cannot_be_used_are_left_out_with_a_reason(archive, session, 
     assert [one.item for one in found.acquisitions] == ["good"]
     ((item, said),) = found.dropped
     assert item == "bad" and reason in said
+
+
+def test_an_item_needs_no_outline_and_what_is_no_item_is_one_unusable_item(archive, session):
+    items = [spoiled("one", lambda item: [item.pop(key) for key in ("geometry", "bbox")]), None, 7]
+    Api(archive, items)
+    found = find(archive, session)
+    assert [one.item for one in found.acquisitions] == ["one"]
+    assert found.dropped == [("7", "is no item"), ("None", "is no item")]
+
+
+def test_a_bad_item_of_a_file_of_your_own_spoils_no_other(tmp_path, session):
+    bad = spoiled("bad", lambda item: item.update(bbox=[None] * 4))
+    items = [s2_item("good"), bad, None, spoiled("bare", lambda item: item.update(assets=None))]
+    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    own = replace(open_catalogue("planetary-computer"), url=None, items=tmp_path / "items.json")
+    found = search(own, "s2", GRID, START, END, session=session)
+    assert [one.item for one in found.acquisitions] == ["good"]
+    assert [(name, why.split(" [")[0].split(" B02")[0]) for name, why in found.dropped] == [
+        ("None", "is no item"),
+        ("bad", "has an impossible bbox"),
+        ("bare", "has no asset"),
+    ]
 
 
 def test_an_item_without_scene_classification_is_used(archive, session):

@@ -198,3 +198,25 @@ def test_holes_of_10_m_leave_the_20_m_bands_in_whole_blocks() -> None:
         layer = made.values[BANDS.index(band)]
         assert np.array_equal(layer, layer[::2, ::2].repeat(2, axis=0).repeat(2, axis=1))
     assert ((made.values > 0) == made.valid).all()
+
+
+@pytest.mark.parametrize(
+    ("baseline", "darkest", "doubtful"),
+    [("05.11", 950, True), ("05.11", 850, None), ("03.01", 950, None), (None, 850, None)],
+)
+def test_an_offset_that_was_taken_out_by_word_and_may_be_in_is_doubtful(
+    baseline: str | None, darkest: int, doubtful: bool | None
+) -> None:
+    acquisition = acquire(baseline=baseline, offset_applied=True)
+    pixels = flat(acquisition, 2000)
+    pixels["B12"][:2, :2] = darkest
+    made = frame(read(acquisition, pixels))
+    assert made.sources[0].get("offset_doubtful") is doubtful
+    assert made.values[9, 0, 0] == darkest
+
+
+def test_an_offset_that_was_taken_out_by_word_alone_is_held_against_the_pixels() -> None:
+    acquisition = acquire(baseline=None, offset_applied=True)
+    with pytest.raises(Refused, match="as bright as with it") as caught:
+        frame(read(acquisition, flat(acquisition, 950)))
+    assert caught.value.reason is Reason.OFFSET_CONTRADICTED

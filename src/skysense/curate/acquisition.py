@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from skysense.sensors import Modality
 
@@ -68,7 +68,6 @@ class Acquisition:
         baseline: processing baseline of Sentinel-2, e.g. ``"05.09"``.
         offset_applied: whether the offset of the baseline was subtracted already; None where nobody knows.
         cloud_cover: percent of the whole image.
-        geometry: outline of the image, GeoJSON in WGS 84.
     """
 
     modality: Modality
@@ -84,4 +83,3 @@ class Acquisition:
     baseline: str | None = None
     offset_applied: bool | None = None
     cloud_cover: float | None = None
-    geometry: Mapping[str, Any] | None = None

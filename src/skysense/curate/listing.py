@@ -6,6 +6,7 @@ found is put as STAC items, which from there on go the way of every archive.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from datetime import date
@@ -24,11 +25,14 @@ _WILD = re.compile(r"[*?\[]")
 
 
 @lru_cache(maxsize=8)
-def items_of_file(path: Path) -> list[dict[str, Any]]:
+def items_of_file(path: Path) -> list[Any]:
     """Items of a GeoJSON FeatureCollection, or of a static STAC catalogue or collection and all below it.
 
     Args:
         path: on this computer. Assets may lie elsewhere; relative addresses are relative to the file.
+
+    Returns:
+        The features as they are; not all need be items.
 
     Raises:
         InputError: it cannot be read, or is neither.
@@ -45,8 +49,10 @@ def items_of_file(path: Path) -> list[dict[str, Any]]:
     if kind != "FeatureCollection" or not isinstance(tree.get("features"), list):
         raise InputError("is neither a FeatureCollection of STAC items nor a STAC catalogue", file=path)
     for item in tree["features"]:
-        for asset in item.get("assets", {}).values():
-            asset["href"] = _from(path.parent, str(asset.get("href", "")))
+        assets = item.get("assets") if isinstance(item, dict) else None
+        for asset in assets.values() if isinstance(assets, dict) else ():
+            if isinstance(asset, dict):
+                asset["href"] = _from(path.parent, str(asset.get("href", "")))
     return list(tree["features"])
 
 
@@ -61,12 +67,40 @@ def items_of_rasters(pattern: Path, taken: str) -> list[dict[str, Any]]:
     Raises:
         InputError: no such raster, one that cannot be opened or does not say where it lies, or a name without a date.
     """
+    return [_item(path, name, taken) for name, path in _rasters(pattern).items()]
+
+
+def digest_of_items(path: Path) -> str:
+    """Hash of the items of `items_of_file`.
+
+    Raises:
+        InputError: as there.
+    """
+    return _digest(items_of_file(path))
+
+
+def digest_of_rasters(pattern: Path) -> str:
+    """Hash of names and sizes of the rasters of `items_of_rasters`.
+
+    Raises:
+        InputError: no such raster.
+    """
+    return _digest([(name, path.stat().st_size) for name, path in _rasters(pattern).items()])
+
+
+def _digest(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _rasters(pattern: Path) -> dict[str, Path]:
+    """Rasters by their names below the folder that the pattern begins with, in order."""
     first = next((place for place, part in enumerate(pattern.parts) if _WILD.search(part)), len(pattern.parts) - 1)
     root = Path(*pattern.parts[:first])
     paths = sorted(root.glob(str(Path(*pattern.parts[first:]))))
     if not paths:
         raise InputError("no raster is called like this", file=pattern)
-    return [_item(path, path.relative_to(root).as_posix(), taken) for path in paths]
+    return {path.relative_to(root).as_posix(): path for path in paths}
 
 
 def _walked(path: Path) -> list[dict[str, Any]]:

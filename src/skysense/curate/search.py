@@ -71,7 +71,7 @@ def search(
     dropped: dict[str, str] = {}
     for collection in catalogue.of(modality):
         for item in _items(catalogue, collection, grid, start, end, most_cloud, session):
-            name = str(item.get("id"))
+            name = _name(item)
             try:
                 acquisition = _acquisition(item, collection, catalogue)
             except _Unusable as reason:
@@ -86,18 +86,19 @@ def search(
     return Found(sorted(found.values(), key=lambda one: (one.time, one.item)), sorted(dropped.items()))
 
 
-def _acquisition(item: Mapping[str, Any], collection: Collection, catalogue: Catalogue) -> Acquisition:
+def _acquisition(item: Any, collection: Collection, catalogue: Catalogue) -> Acquisition:
     """An item of STAC in our words.
 
     Raises:
         _Unusable: it lacks what is needed, or contradicts itself.
     """
+    if not isinstance(item, Mapping):
+        raise _Unusable("is no item")
+    _extent(item)  # raises
     properties = item.get("properties") or {}
     for name, value in collection.only.items():
         if properties.get(name) != value:
             raise _Unusable(f"{name} is {properties.get(name)}, not {value}")
-    if not isinstance(item.get("geometry"), dict):
-        raise _Unusable("has no geometry")
     cloud = properties.get(collection.cloud_cover) if collection.cloud_cover else None
     orbit = properties.get("sat:relative_orbit")
     baseline = properties.get(collection.baseline) if collection.baseline else None
@@ -116,12 +117,15 @@ def _acquisition(item: Mapping[str, Any], collection: Collection, catalogue: Cat
         baseline=None if baseline is None else str(baseline),
         offset_applied=_offset_applied(properties, collection.offset_applied),
         cloud_cover=None if cloud is None else float(cloud),
-        geometry=item["geometry"],
     )
 
 
 class _Unusable(Exception):
     """Why an item is left out."""
+
+
+def _name(item: Any) -> str:
+    return str(item.get("id")) if isinstance(item, Mapping) else repr(item)[:60]
 
 
 def _items(
@@ -132,7 +136,7 @@ def _items(
     end: datetime,
     most_cloud: float,
     session: Session,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Any]:
     boxes = _boxes(grid.bbox)
     if catalogue.url is not None:
         yield from _asked(catalogue, collection, boxes, start, end, most_cloud, session)
@@ -143,9 +147,20 @@ def _items(
         assert catalogue.files is not None and catalogue.taken is not None
         items = items_of_rasters(catalogue.files, catalogue.taken)
     for item in items:
-        same = (item.get("collection") or collection.id) == collection.id
-        if same and any(_touch(box, there) for box in boxes for there in _extent(item)):
+        if _is_asked_for(item, collection, boxes):
             yield item
+
+
+def _is_asked_for(item: Any, collection: Collection, boxes: list[Bounds]) -> bool:
+    """Whether an item is of a collection and touches a place; one that does not say where it is has a look taken."""
+    if not isinstance(item, Mapping):
+        return True
+    if (item.get("collection") or collection.id) != collection.id:
+        return False
+    try:
+        return any(_touch(box, there) for box in boxes for there in _extent(item))
+    except _Unusable:
+        return True
 
 
 def _asked(
@@ -156,7 +171,7 @@ def _asked(
     end: datetime,
     most_cloud: float,
     session: Session,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Any]:
     """Items of an API, page by page; one that comes twice is one."""
     wanted: dict[str, Any] = {name: {"eq": value} for name, value in collection.only.items()}
     if collection.cloud_cover:
@@ -173,10 +188,10 @@ def _asked(
     seen: set[str] = set()
     try:
         for page in pages.pages_as_dicts():
-            new = [item for item in page["features"] if isinstance(item, dict) and str(item.get("id")) not in seen]
+            new = [item for item in page["features"] if _name(item) not in seen]
             if not new:
                 return  # an archive that sends the same page for ever
-            seen.update(str(item.get("id")) for item in new)
+            seen.update(map(_name, new))
             yield from new
     except Gone as refusal:
         raise InputError(
@@ -232,12 +247,19 @@ def _touch(one: Bounds, other: Bounds) -> bool:
 
 
 def _extent(item: Mapping[str, Any]) -> list[Bounds]:
-    """Boxes that an item lies in; everywhere, if it does not say: then its geometry is found wanting later."""
+    """Boxes that an item lies in; everywhere, if it does not say: its files do.
+
+    Raises:
+        _Unusable: it says something impossible.
+    """
     box = item.get("bbox")
-    if not isinstance(box, list) or len(box) not in (4, 6):
+    if box is None:
         return [(-180.0, -90.0, 180.0, 90.0)]
-    half = len(box) // 2
-    return _boxes((float(box[0]), float(box[1]), float(box[half]), float(box[half + 1])))
+    try:
+        half = {4: 2, 6: 3}[len(box)]
+        return _boxes((float(box[0]), float(box[1]), float(box[half]), float(box[half + 1])))
+    except (LookupError, TypeError, ValueError) as error:
+        raise _Unusable(f"has an impossible bbox {box!r}") from error
 
 
 def _time(properties: Mapping[str, Any]) -> datetime:

@@ -20,7 +20,7 @@ from rasterio.enums import Resampling
 from skysense.curate.acquisition import Acquisition
 from skysense.curate.frame import Frame, Reading, describe
 from skysense.curate.refusal import Reason, Refused
-from skysense.sensors import BASELINE_OFFSET, SENTINEL2_L2A
+from skysense.sensors import BASELINE_OFFSET, SENTINEL2_L2A, looks_offset
 
 METRES_PER_PX = 10.0
 RESAMPLING = Resampling.nearest
@@ -50,9 +50,9 @@ def frame(reading: Reading) -> Frame:
 
     Returns:
         uint16 values, at least `DARKEST` where observed and 0 elsewhere. Observed is what every band holds, what is
-        not saturated, and what the scene classification does not call no-data or defective, in whole blocks of 20 m
-            (`_whole_blocks`). ``clear`` is None without
-        a scene classification.
+        not saturated, and what the scene classification does not call no-data or defective, in whole blocks of 20 m.
+        ``clear`` is None without a scene classification. Sources say ``offset_doubtful`` where an archive says that it
+        took the offset out, and the pixels are so bright that it may still be in; bright deserts are too.
 
     Raises:
         Refused: nothing observed; other numbers than integers of 1e-4; an offset that is not known, or that the pixels
@@ -74,9 +74,11 @@ def frame(reading: Reading) -> Frame:
     if not valid.any():
         raise Refused(Reason.NOTHING_OBSERVED, acquisition.item)
     offset = _offset(acquisition, numbers, valid)
+    doubtful = offset == 0 and _may_be_offset(acquisition, numbers, valid)
     values = np.where(valid, np.maximum(numbers.astype(np.int32) - offset, DARKEST), 0).astype(np.uint16)
     clear = None if classes is None else valid & ~np.isin(classes, _NOT_CLEAR)
-    return Frame(acquisition.time, (describe(acquisition, offset_removed=offset),), values, valid, clear)
+    source = describe(acquisition, offset_removed=offset, offset_doubtful=doubtful or None)
+    return Frame(acquisition.time, (source,), values, valid, clear)
 
 
 def _whole_blocks(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -90,6 +92,12 @@ def _offset(acquisition: Acquisition, numbers: NDArray, valid: NDArray[np.bool_]
     """What is to be subtracted, by what the archive states, held against the pixels."""
     stated = stated_offset(acquisition)
     if stated == 0:
+        if baseline_number(acquisition) is None and _may_be_offset(acquisition, numbers, valid):
+            raise Refused(
+                Reason.OFFSET_CONTRADICTED,
+                f"{acquisition.item} states that the offset of {BASELINE_OFFSET} was taken out, and no baseline, "
+                "but its darkest pixels are as bright as with it",
+            )
         return 0
     dark = _too_dark(numbers, valid)
     if stated is not None:
@@ -107,6 +115,12 @@ def _offset(acquisition: Acquisition, numbers: NDArray, valid: NDArray[np.bool_]
         f"{acquisition.item} does not state whether the offset of {BASELINE_OFFSET} is in its numbers, "
         "and its darkest pixels do not tell",
     )
+
+
+def _may_be_offset(acquisition: Acquisition, numbers: NDArray, valid: NDArray[np.bool_]) -> bool:
+    """Whether pixels of a baseline that adds the offset, or may do so, are nowhere darker than it."""
+    baseline = baseline_number(acquisition)
+    return (baseline is None or baseline >= _OFFSET_SINCE) and looks_offset(numbers[None], valid[None])
 
 
 def stated_offset(acquisition: Acquisition) -> int | None:

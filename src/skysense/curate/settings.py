@@ -12,6 +12,8 @@ from typing import Any
 
 from skysense.curate.avoid import AVOID_KM
 from skysense.curate.catalogue import Catalogue, open_catalogue
+from skysense.curate.http import public
+from skysense.curate.listing import digest_of_items, digest_of_rasters
 from skysense.curate.sample import Settings
 from skysense.data.shards.layout import PLACES_PER_SHARD
 from skysense.errors import ConfigError
@@ -119,13 +121,30 @@ def identity(curation: Curation, archives: Mapping[Modality, Catalogue], positio
 
     Args:
         curation: the settings.
-        archives: of `open_archives`; recorded with all they say, since a mended file of a catalogue is another one.
+        archives: of `open_archives`; recorded with all they say, since a mended file of a catalogue is another one,
+            and with what local ones hold. Addresses are without their query, for settings are published.
         positions: of `skysense.curate.plan.Plan.identity`: what the files hold that settings only name.
+
+    Raises:
+        InputError: a local catalogue whose items or rasters cannot be read.
     """
     told = asdict(curation)
     for name in ("places", "area", "avoid", "number", "catalogues", "hr_catalogue"):
         told.pop(name)
-    catalogues = {one.name: asdict(one) for one in archives.values()}
+    catalogues = {one.name: _described(one) for one in archives.values()}
     sources = {modality: one.name for modality, one in archives.items()}
     whole = {**told, "positions": positions, "sources": sources, "catalogues": catalogues}
     return json.loads(json.dumps(whole, default=str))
+
+
+def _described(catalogue: Catalogue) -> dict[str, Any]:
+    told = asdict(catalogue)
+    if catalogue.url is not None:
+        told["url"] = public(catalogue.url)
+    if catalogue.signing is not None:
+        told["signing"]["token_url"] = public(catalogue.signing.token_url)
+    if catalogue.items is not None:
+        told["holds"] = digest_of_items(catalogue.items)
+    if catalogue.files is not None:
+        told["holds"] = digest_of_rasters(catalogue.files)
+    return told
