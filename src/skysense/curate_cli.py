@@ -159,6 +159,8 @@ def _announce(told: Progress) -> None:
 
 
 def _pace_words(told: Progress) -> str:
+    if told.listed:
+        return f"index: {told.listed:,} of {told.blocks:,} blocks"
     speed = told.traffic.bytes / max(told.seconds, 1e-9) / 1e6
     return f"{told.stored:,} stored, {told.traffic.bytes / 1e6:,.0f} MB, {speed:.1f} MB/s"
 

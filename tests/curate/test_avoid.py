@@ -7,16 +7,11 @@ import numpy as np
 import pytest
 from pyproj import Geod
 
-from skysense.curate.avoid import Avoid, AvoidSet, labelled_positions, read_avoid
+from skysense.curate.avoid import Avoid, AvoidSet, read_avoid
 from skysense.data.earth import simulate
-from skysense.data.labelled.dataset import Item, ItemTable, LabelledData
 from skysense.errors import ConfigError, InputError
 
 EARTH = Geod(ellps="WGS84")
-
-
-def _data(items) -> LabelledData:
-    return LabelledData("tests", "classification", ("a", "b"), items, lambda _: None)  # type: ignore[arg-type]
 
 
 def _ring(lon, lat, kilometres, count=36):
@@ -86,17 +81,6 @@ def test_a_folder_of_places(tmp_path: Path):
     one = read_avoid(tmp_path / "earth")
     assert len(one.lonlat_V2) == 4 and one.unplaced == 0
     assert (Avoid([one]).find(one.lonlat_V2) == 0).all()
-
-
-def test_positions_of_labelled_data():
-    items = (Item("a", "a", None, 10, 50), Item("b", "b"), Item("c", "c", None, 10, 50))
-    one = labelled_positions(_data(items))
-    assert (one.lonlat_V2.tolist(), one.unplaced, one.name) == ([[10, 50]], 1, "tests")
-    names, splits = np.array([b"a", b"b"]), np.array([0, 0], np.int8)
-    table = ItemTable(names, splits, None, np.array([[10.0, 50], [np.nan, np.nan]]))
-    assert labelled_positions(_data(table)).unplaced == 1
-    with pytest.raises(InputError, match="none of its 2 examples has a position"):
-        labelled_positions(_data(ItemTable(names, splits)))
 
 
 def test_a_distance_must_be_above_zero():

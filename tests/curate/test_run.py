@@ -168,6 +168,13 @@ def test_another_list_of_places_is_refused(planetary, tmp_path):
         curate(replace(settings, places=other), out)
 
 
+def test_progress_goes_on_while_the_index_is_written(planetary):
+    settings, out, _ = planetary
+    listed = []
+    curate(settings, out, progress=lambda told: listed.append((told.listed, told.done)))
+    assert listed == [(1, 3), (2, 3)]
+
+
 def test_any_pace_gives_the_same_corpus(planetary, tmp_path):
     settings, out, _ = planetary
     for at, pace in enumerate([Pace(workers=1, connections=1), Pace(workers=3, connections=9, scratch=tmp_path / "s")]):

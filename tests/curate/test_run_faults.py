@@ -98,8 +98,8 @@ def test_archive_that_goes_down_in_the_middle_keeps_what_is_finished(archive, cl
     assert seen == [1] and not (tmp_path / "corpus" / "shards.json").exists()
     requests = archive.serve().counts.requests
     told = []
-    curate(settings, tmp_path / "corpus", progress=lambda progress: told.append(progress.stored))
-    assert told == [1]  # the first place is not fetched again
+    curate(settings, tmp_path / "corpus", progress=lambda progress: told.append((progress.stored, progress.listed)))
+    assert told == [(1, 0), (1, 1)]  # the first place is not fetched again
     assert requests["search"] <= 4 and hashes(tmp_path / "corpus") == hashes(out)
 
 

@@ -14,6 +14,8 @@ from skysense.curate.run import curate
 from skysense.curate.sample import Settings
 from skysense.curate.sentinel2 import AT_20_M
 from skysense.curate.settings import Curation, parse_years
+from skysense.data.earth import simulate
+from skysense.data.shards.check import check as check_shards
 from skysense.data.shards.read import Shards
 from skysense.errors import ConfigError
 from skysense.sensors import SENTINEL2_L2A
@@ -36,6 +38,15 @@ def test_places_near_an_evaluation_set_are_left_out(archive, tmp_path):
         curate(replace(settings, avoid=(tested,), avoid_km=1.0), tmp_path / "c")
 
 
+def test_evaluation_places_without_a_position_are_announced(tmp_path):
+    simulate(tmp_path / "earth", regions=2, places_per_region=2, footprint_cells=4)
+    for file in list((tmp_path / "earth").rglob("place.json"))[:3]:
+        told = json.loads(file.read_text())
+        file.write_text(json.dumps({**told, "lon": None, "lat": None}))
+    with pytest.warns(UserWarning, match="earth: 3 examples have no position"):
+        Plan(drawn(avoid=(tmp_path / "earth",)))
+
+
 def test_same_ground_twice_is_listed_once(archive, tmp_path):
     here, there = positions((300, 500), (900, 1000))
     file = places_file(tmp_path, [here, there, here, there, here])
@@ -45,7 +56,8 @@ def test_same_ground_twice_is_listed_once(archive, tmp_path):
     assert summary.near_duplicates == [("p2", 0), ("p3", 1), ("p4", 0)]
     corpus = Shards(tmp_path / "c")
     assert [one.name for one in corpus] == ["p0", "p1"]
-    assert [one.places for one in corpus.manifest.shards] == [2]  # a shard without a listed place is not listed
+    assert [one.places for one in corpus.manifest.shards] == [2, 0, 0]
+    assert check_shards(tmp_path / "c").problems == []
     assert json.loads((tmp_path / "c" / "account.json").read_text())["near_duplicates"] == [
         ["p2", 0],
         ["p3", 1],

@@ -16,7 +16,6 @@ from skysense.curate.refusal import Reason, Refused
 from skysense.curate.sample import Settings, check_enough, make_sample, middle_of
 from skysense.data.places import Places, write_dataset, write_place
 from skysense.errors import ConfigError
-from skysense.geo import region_cell
 from tests.curate.makers import NOON, acquire, flat, read
 
 GRID = grid_at(-72.48, -38.83, 4)
@@ -49,7 +48,6 @@ def test_a_place_of_three_sensors() -> None:
     assert (sample.series["hr"].values == 120).all()
     assert (sample.lon, sample.lat) == GRID.centre
     assert sample.footprint == GRID.footprint
-    assert made.region == region_cell(-72.48, -38.83)
     told = json.loads(json.dumps(made.attributes))
     assert [[source["item"] for source in one] for one in told["products"]["s2"]] == [["s2 0"], ["s2 10"], ["s2 30"]]
     assert told["products"]["s2"][0][0]["baseline"] == "05.09"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from skysense.curate.outcome import Outcome, parse_outcome
-from skysense.data.shards.layout import ShardInfo
+from skysense.data.shards.layout import MANIFEST_FILE, ShardInfo
 from skysense.data.shards.store import find_bytes, list_names, parse_json, read_bytes, write_bytes
 from skysense.errors import ConfigError, InputError
 from skysense.files import flat
@@ -93,7 +93,7 @@ def keep_settings(root: str | Path, settings: Mapping[str, Any]) -> None:
     wanted = {"format": FORMAT, "version": VERSION, **settings}
     content = find_bytes(root, SETTINGS_FILE)
     if content is None:
-        if find_bytes(root, "shards.json") is not None:
+        if find_bytes(root, MANIFEST_FILE) is not None:
             raise ConfigError(f"{root} holds a corpus that was not curated here. Choose another folder")
         write_bytes((json.dumps(wanted, indent=1, ensure_ascii=False) + "\n").encode(), root, SETTINGS_FILE)
         return

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from skysense.curate.geojson import SUFFIXES, areas_on_earth, read_features, shapely
 from skysense.curate.listed import read_listed
 from skysense.curate.sphere import chord, search_tree, unit_vectors
-from skysense.data.labelled.dataset import ItemTable, LabelledData
 from skysense.data.places import Places
 from skysense.data.places_layout import DATASET_FILE
 from skysense.errors import ConfigError, InputError
@@ -60,22 +59,6 @@ def read_avoid(source: Path) -> AvoidSet:
         if features[0].geometry.geom_type != "Point":
             return AvoidSet(str(source), np.empty((0, 2)), areas_on_earth(features, source))
     return AvoidSet(str(source), np.array([(entry.lon, entry.lat) for entry in read_listed(source)]))
-
-
-def labelled_positions(data: LabelledData) -> AvoidSet:
-    """The positions of a labelled data set, as far as its items have them.
-
-    Raises:
-        InputError: no item has a position: it has to be avoided by a file of positions, or not at all.
-    """
-    items = data.items
-    if isinstance(items, ItemTable):
-        lonlat_V2 = np.empty((0, 2)) if items.lonlat_N2 is None else items.lonlat_N2
-        lonlat_V2 = lonlat_V2[np.isfinite(lonlat_V2).all(axis=1)]
-    else:
-        placed = [(item.lon, item.lat) for item in items if item.lon is not None and item.lat is not None]
-        lonlat_V2 = np.array(placed, np.float64).reshape(-1, 2)
-    return _placed(data.title, lonlat_V2, len(items))
 
 
 def _placed(name: str, lonlat_V2: NDArray[np.float64], count: int) -> AvoidSet:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from skysense.curate.duplicates import NearDuplicates
 from skysense.curate.outcome import STORED, Tally
 from skysense.curate.plan import Plan
 from skysense.data.places_layout import UNFINISHED
-from skysense.data.shards.layout import ENDING, ROWS_FILE, Manifest, ShardInfo, check_rows
+from skysense.data.shards.layout import ENDING, ROWS_FILE, Manifest, ShardInfo, index_dtype, rows_from_bytes
 from skysense.data.shards.store import is_remote, read_bytes, write_bytes
 from skysense.data.shards.write import write_manifest
 from skysense.sensors import Modality
 
 NEAR_DUPLICATE = "near-duplicate"
+_AHEAD = 16  # blocks that are read at once
 
 
 @dataclass
@@ -47,18 +49,24 @@ class Summary:
 
 
 def finish(
-    root: str | Path, plan: Plan, settings: Mapping[str, Any], archives: Mapping[Modality, Catalogue]
+    root: str | Path,
+    plan: Plan,
+    settings: Mapping[str, Any],
+    archives: Mapping[Modality, Catalogue],
+    *,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Summary:
     """Write the index and the manifest of a corpus whose blocks are all done.
 
-    One block after the other is looked at; only the rows of the index stay in memory. Near-duplicates stay in their
-    shards, where nobody lists them.
+    One block after the other is looked at, while those after it are being read; only the rows of the index stay in
+    memory. Near-duplicates stay in their shards, where nobody lists them.
 
     Args:
         root: of the corpus.
         plan: of its places.
         settings: as they were kept.
         archives: catalogue of each modality.
+        progress: called with the number of blocks that have been looked at.
 
     Raises:
         InputError: an account or a shard cannot be read.
@@ -67,8 +75,7 @@ def finish(
     summary, duplicates = Summary(), NearDuplicates()
     shards: list[ShardInfo] = []
     rows: list[NDArray[np.void]] = []
-    for block in range(plan.blocks):
-        account = read_account(root, block)
+    for block, (account, found) in enumerate(_read_ahead(root, plan.blocks)):
         twins = _near_duplicates(account, duplicates)
         for one in account.outcomes:
             number = one.position.number
@@ -76,15 +83,15 @@ def finish(
                 summary.near_duplicates.append((one.position.name, twins[number]))
                 one = replace(one, reason=NEAR_DUPLICATE)
             summary.tally.add(one)
+        progress(block + 1)
         if account.shard is None:
             continue
         stored = [one.position.number for one in account.outcomes if one.reason == STORED]
-        listed = _rows(root, account.shard)[[number not in twins for number in stored]]
+        listed = found[[number not in twins for number in stored]]
         summary.shards += 1
         summary.bytes += account.shard.bytes
-        if len(listed):
-            shards.append(replace(account.shard, places=len(listed)))
-            rows.append(listed)
+        shards.append(replace(account.shard, places=len(listed)))  # also without places: it belongs to the corpus
+        rows.append(listed)
     summary.no_room = plan.places - sum(summary.tally.places.values())
     _remove_unfinished(root)
     _write_totals(root, summary)
@@ -103,10 +110,25 @@ def _near_duplicates(account: Account, duplicates: NearDuplicates) -> dict[int, 
     return found
 
 
-def _rows(root: str | Path, shard: ShardInfo) -> NDArray[np.void]:
-    parts = (f"{shard.name}{ENDING}", ROWS_FILE)
-    content = read_bytes(root, *parts)
-    return check_rows(np.load(io.BytesIO(content), allow_pickle=False), "/".join([str(root), *parts]))
+def _read_ahead(root: str | Path, blocks: int) -> Iterator[tuple[Account, NDArray[np.void]]]:
+    """Accounts and rows in order, with a few blocks under way: in a bucket, each takes as long as a round trip."""
+    with ThreadPoolExecutor(_AHEAD, "account") as pool:
+        under_way: deque[Future[tuple[Account, NDArray[np.void]]]] = deque()
+        for block in range(blocks):
+            under_way.append(pool.submit(_read, root, block))
+            if len(under_way) > _AHEAD:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+
+
+def _read(root: str | Path, block: int) -> tuple[Account, NDArray[np.void]]:
+    """The account of a block, and the rows of its shard; none without one."""
+    account = read_account(root, block)
+    if account.shard is None:
+        return account, np.empty(0, index_dtype())
+    parts = (f"{account.shard.name}{ENDING}", ROWS_FILE)
+    return account, rows_from_bytes(read_bytes(root, *parts), "/".join([str(root), *parts]))
 
 
 def _manifest(
@@ -116,7 +138,7 @@ def _manifest(
     used = [(one, key) for one in catalogues.values() for key, other in archives.items() if other.name == one.name]
     collections = [collection for one, key in used for collection in one.of(key)]
     return Manifest(
-        title=f"{summary.tally.places[STORED]:,} places of {settings['years'][0]} to {settings['years'][1]}",
+        title=f"{summary.tally.places[STORED]:,} places of {_years(*settings['years'])}",
         simulated=any(one.simulated for one in catalogues.values()),
         source="; ".join(dict.fromkeys(one.title for one in catalogues.values())),
         licence="; ".join(dict.fromkeys(f"{one.id}: {one.licence}" for one in collections)),
@@ -142,3 +164,7 @@ def _remove_unfinished(root: str | Path) -> None:
     if not is_remote(root):
         for folder in Path(root).glob(f".*{ENDING}.*{UNFINISHED}"):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _years(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first} to {last}"

@@ -42,6 +42,7 @@ class Progress:
         stored: places with imagery that this call finished.
         traffic: of this call.
         seconds: of this call.
+        listed: blocks whose places are in the index that is written in the end.
     """
 
     places: int
@@ -52,6 +53,7 @@ class Progress:
     stored: int = 0
     traffic: Traffic = field(default_factory=Traffic)
     seconds: float = 0.0
+    listed: int = 0
 
 
 class Flow:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skysense.curate.geojson import SUFFIXES, read_features
+from skysense.curate.grid import grid_at
 from skysense.curate.position import Position, name_at
 from skysense.curate.split import VALIDATION_SHARE, split_of
 from skysense.data.places_layout import check_name
@@ -60,13 +61,14 @@ def read_listed(file: Path) -> list[Listed]:
     return entries
 
 
-def listed_positions(file: Path, *, validation: float = VALIDATION_SHARE) -> list[Position]:
+def listed_positions(file: Path, cells: int, *, validation: float = VALIDATION_SHARE) -> list[Position]:
     """The places of a list: sorted by region cell, in the order of the file within a cell, numbered from 0.
 
     A place without a name is called by its position.
 
     Args:
         file: see `read_listed`.
+        cells: of one side of a place. Its region is that of the middle of its ground, a few metres off its position.
         validation: share of cells that are for validation.
 
     Raises:
@@ -87,7 +89,7 @@ def listed_positions(file: Path, *, validation: float = VALIDATION_SHARE) -> lis
             raise InputError(f"{entry.where} has {what} of {seen[name]}", file=file, fix="Remove or rename one of them")
         seen[name] = entry.where
         names.append(name)
-    lonlat_N2 = np.array([(entry.lon, entry.lat) for entry in entries])
+    lonlat_N2 = np.array([grid_at(entry.lon, entry.lat, cells).centre for entry in entries])
     cell_N = region_cells(lonlat_N2)
     return [
         Position(number, names[at], entries[at].lon, entries[at].lat, cell, split_of(cell, validation))

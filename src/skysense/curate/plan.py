@@ -9,6 +9,7 @@ Letters: C region cells, N positions.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,7 @@ class Plan:
         self._sampling: Sampling | None = None
         self._last: CellPlaces | None = None
         if curation.places is not None:
-            self._listed = listed_positions(curation.places)
+            self._listed = listed_positions(curation.places, curation.sample.cells)
             self.places = len(self._listed)
             told = [(one.name, one.lon, one.lat) for one in self._listed]
             self.identity: dict[str, Any] = {"places": _digest(repr(told).encode())}
@@ -74,6 +75,12 @@ class Plan:
             polygons = None if area.polygons is None else _digest(shapely().to_wkb(area.polygons))
             self.identity = {"number": curation.number, "boxes": area.boxes, "polygons": polygons}
         sets = [read_avoid(source) for source in curation.avoid]
+        for one in sets:
+            if one.unplaced:
+                warnings.warn(
+                    f"{one.name}: {one.unplaced:,} examples have no position, and nothing is kept away from them",
+                    stacklevel=2,
+                )
         self._avoid = Avoid(sets, curation.avoid_km) if sets else None
         self.identity["avoid"] = [_digest(one.lonlat_V2.tobytes() + _polygons(one)) for one in sets]
         self.blocks = -(-self.places // self._per_block)

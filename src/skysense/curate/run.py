@@ -67,7 +67,7 @@ def curate(
         pace: how it is done.
         blocks: some of the blocks, while other processes do others; all by default.
         begin: called once, when it is known what is to be done.
-        progress: called whenever a place is finished.
+        progress: called whenever a place is finished, and in the end whenever the places of a block are listed.
         signal: the number of a signal that asks for the end, 0 for none.
 
     Returns:
@@ -89,7 +89,12 @@ def curate(
             run.do(todo, told=told, tell=progress, signal=signal, budget=run.left())
         except BudgetSpent as fault:
             raise BudgetSpent(spent(pace.budget or 0)) from fault
-    return run.finish()
+
+    def listed(blocks: int) -> None:
+        told.listed = blocks
+        progress(told)
+
+    return run.finish(listed)
 
 
 class Run:
@@ -178,7 +183,7 @@ class Run:
         )
         flow.do(todo)
 
-    def finish(self) -> Summary | None:
+    def finish(self, progress: Callable[[int], None] = lambda _: None) -> Summary | None:
         """Write the index, and return what the corpus came to; None while there are blocks that are not done.
 
         Raises:
@@ -187,7 +192,7 @@ class Run:
         if len(done_blocks(self._out)) < self.plan.blocks:
             return None
         self._stage.remove()
-        return finish(self._out, self.plan, self._settings, self._archives)
+        return finish(self._out, self.plan, self._settings, self._archives, progress=progress)
 
 
 def spent(budget: int) -> str:

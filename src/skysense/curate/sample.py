@@ -15,7 +15,7 @@ from skysense.curate.grid import PlaceGrid
 from skysense.curate.optical import choose_image, colours
 from skysense.curate.refusal import Reason, Refused
 from skysense.errors import ConfigError, InputError
-from skysense.geo import WINDOW_CELLS, region_cell
+from skysense.geo import WINDOW_CELLS
 from skysense.observation import Sample, Series
 from skysense.sensors import MODALITIES, OPTICAL_HR, SENTINEL1, SENTINEL2_L2A, Modality, Sensor
 
@@ -73,12 +73,10 @@ class Made:
     Attributes:
         sample: without a region slot, which is a matter of the model.
         attributes: ready for JSON: the products behind every frame, the stretch of the image, the licences.
-        region: the equal-area cell it lies in (`skysense.geo.region_cell`).
     """
 
     sample: Sample
     attributes: dict[str, Any]
-    region: int
 
 
 def check_enough(counts: Mapping[Modality, int], settings: Settings) -> None:
@@ -146,7 +144,7 @@ def make_sample(
             one.check(name)
     except InputError as error:
         raise Refused(Reason.WRONG_UNIT, str(error)) from error
-    return Made(Sample(name, ordered, lon, lat, grid.footprint), attributes, region_cell(lon, lat))
+    return Made(Sample(name, ordered, lon, lat, grid.footprint), attributes)
 
 
 def middle_of(frames: Sequence[Frame]) -> datetime | None:

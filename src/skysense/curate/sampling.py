@@ -69,24 +69,17 @@ class CellPlaces:
     Attributes:
         cell: of `skysense.geo.region_cell`.
         first: number of the first place.
-        asked: how many places the cell was to hold.
         lonlat_N2: where they are, degrees, in the order of their numbers.
         split: what the cell is for.
     """
 
     cell: int
     first: int
-    asked: int
     lonlat_N2: NDArray[np.float64]
     split: Split
 
     def __len__(self) -> int:
         return len(self.lonlat_N2)
-
-    @property
-    def missing(self) -> int:
-        """How many places did not fit."""
-        return self.asked - len(self)
 
     def positions(self) -> Iterator[Position]:
         """The places one by one."""
@@ -163,7 +156,7 @@ class Sampling:
         piece, share = self._pieces[at], int(self.share_C[at])
         lonlat_N2 = self._scatter(piece, share, self._square_km_C[at])
         split = split_of(piece.cell, self.validation)
-        return CellPlaces(piece.cell, int(self._first_C[at]), share, lonlat_N2, split)
+        return CellPlaces(piece.cell, int(self._first_C[at]), lonlat_N2, split)
 
     def _ground(self, piece: Piece) -> float:
         """Square kilometres that centres may lie on, by a lattice of positions."""
