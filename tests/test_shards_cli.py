@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,16 @@ def test_what_was_left_out_is_listed(folder: Path, tmp_path: Path, capsys: pytes
     assert main(["shards", "make", str(farms), "--out", str(tmp_path / "corpus")]) == 1
     said = capsys.readouterr().out
     assert "left out p1: place.json: is not valid JSON" in said and "1 places in 1 shards" in said
+
+
+def test_a_tar_file_that_breaks_off_is_no_success(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(folder / "dataset.json", tmp_path)
+    (tmp_path / "a.tar").write_bytes(b"x" * 5000)
+    assert main(["shards", "make", str(tmp_path / "a.tar"), "--out", str(tmp_path / "corpus")]) != 0
+    assert "a.tar is truncated or no tar file" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "corpus" / "shards.json").exists()
 
 
 def test_one_problem_is_one_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -159,8 +161,8 @@ def test_the_same_call_goes_on_where_it_was_stopped(
         convert([source], tmp_path / "out", places_per_shard=2, progress=progress)
     (tmp_path / "out" / ".000009.zarr.x.unfinished").mkdir()
     read: list[str] = []
-    plain = module.read_place
-    monkeypatch.setattr(module, "read_place", lambda where, legends: read.append(where.name) or plain(where, legends))
+    plain = module._sample
+    monkeypatch.setattr(module, "_sample", lambda place, name: read.append(name) or plain(place, name))
     done = convert([source], tmp_path / "out", places_per_shard=2)
     finished = stop // 2 * 2
     assert done.manifest == whole.manifest and done.before == finished and read == NAMES[finished:]
@@ -240,30 +242,74 @@ def test_broken_members_and_places_are_left_out_and_named(folder: Path, tmp_path
         ("bad", "place.json"),
         ("lost", "place.json"),
         ("p2", "s2.nc"),
-        ("...up", "place.json"),
         ("p0", "another place of this name came before"),
+        ("...up", "place '...up' must be made of letters, digits, '_', '-' and '.', and not begin with a dot"),
     ]
     assert not (tmp_path / "up").exists()
 
 
+@pytest.mark.parametrize("key", ["..", ".", "", "x/..", "/", "../..", "/etc"])
+def test_a_member_whose_name_is_a_path_touches_nothing_outside(
+    folder: Path, tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tar = pack(tmp_path / "a.tar", folder, ["p0"])
+    with tarfile.open(tar, "a") as more:
+        for name in (f"{key}.place.json", f"{key}.s2.nc", "after.place.json"):
+            more.addfile(tarfile.TarInfo(name))
+    temporary = tmp_path / "temporary"
+    (temporary / "of others").mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    done = convert([tar], tmp_path / "out")
+    assert names(tmp_path / "out") == ["p0"]
+    assert [one.place for one in done.failures] == ["after", key.replace("/", ".")]
+    assert [entry.name for entry in temporary.iterdir()] == ["of others"]
+
+
 @pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
-def test_a_tar_file_that_breaks_off_loses_its_end_and_no_other_file(folder: Path, tmp_path: Path, ending: str) -> None:
+def test_a_corpus_is_not_finished_before_a_tar_file_that_breaks_off_is_mended(
+    folder: Path, tmp_path: Path, ending: str
+) -> None:
     first = pack(tmp_path / f"a-0{ending}", folder, NAMES[:3])
     pack(tmp_path / f"a-1{ending}", folder, NAMES[3:5])
-    first.write_bytes(first.read_bytes()[: int(first.stat().st_size * 0.8)])
-    done = convert([f"{tmp_path}/a-*{ending}"], tmp_path / "out")
-    assert names(tmp_path / "out") == ["p0", "p1", "p3", "p4"]
-    (failure,) = done.failures
-    assert failure.place == first.name
-    assert "is truncated or no tar file" in failure.message and "lost is p2 and what follows it" in failure.message
+    whole = first.read_bytes()
+    first.write_bytes(whole[: int(len(whole) * 0.8)])
+    for _ in range(2):
+        with pytest.raises(InputError, match="is not finished: ") as raised:
+            convert([f"{tmp_path}/a-*{ending}"], tmp_path / "out", places_per_shard=2)
+        said = str(raised.value)
+        assert f"{first.name} is truncated or no tar file" in said and "lost is p2 and what follows it" in said
+        assert f"a-1{ending}" not in said
+        assert not (tmp_path / "out" / "shards.json").exists()
+        assert (tmp_path / "out" / "000001.zarr" / "zarr.json").exists()
+    first.write_bytes(whole)
+    done = convert([f"{tmp_path}/a-*{ending}"], tmp_path / "out", places_per_shard=2)
+    assert sorted(names(tmp_path / "out")) == NAMES[:5] and (done.before, done.failures) == (4, [])
+    assert check(tmp_path / "out").problems == []
+    assert_equal(tmp_path / "out", folder)
 
 
 def test_what_is_no_tar_file_is_named(folder: Path, tmp_path: Path) -> None:
     pack(tmp_path / "a.tar", folder, ["p0"])
     (tmp_path / "b.tar").write_bytes(b"x" * 5000)
-    done = convert([f"{tmp_path}/{{a,b}}.tar"], tmp_path / "out")
-    assert names(tmp_path / "out") == ["p0"]
-    assert [one.place for one in done.failures] == ["b.tar"] and "no tar file" in done.failures[0].message
+    with pytest.raises(InputError, match=r"is not finished: b\.tar is truncated or no tar file"):
+        convert([f"{tmp_path}/{{a,b}}.tar"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("act", ["mkdir", "open"])
+def test_a_full_disk_is_not_the_fault_of_a_tar_file(
+    folder: Path, tmp_path: Path, act: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tar = pack(tmp_path / "a.tar", folder, ["p0", "p1"])
+    honest = getattr(Path, act)
+
+    def full(self: Path, *args: object, **more: object) -> object:
+        if any(parent.name.startswith("skysense-") for parent in self.parents):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return honest(self, *args, **more)
+
+    monkeypatch.setattr(Path, act, full)
+    with pytest.raises(OutputError, match="could not be written: no space left on device"):
+        convert([tar], tmp_path / "out")
 
 
 def test_patterns_stand_for_files_in_order(tmp_path: Path) -> None:

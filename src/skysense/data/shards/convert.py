@@ -46,7 +46,7 @@ class Converted:
         before: places that were in shards already when this call began.
         labelled: places whose labels, masks, boxes or later image were left out: a corpus of shards is for learning
             without labels.
-        failures: places that could not be read, and tar files that broke off.
+        failures: places that could not be read.
     """
 
     manifest: Manifest
@@ -70,7 +70,8 @@ def convert(
 ) -> Converted:
     """Write places as a corpus of shards, without their labels.
 
-    A place that cannot be read is left out and listed. Names stay as they are; of several sources, each becomes
+    A place that cannot be read is left out and listed. A tar file that breaks off costs what follows in it, which nobody
+    can list: shards are written of all others, and the corpus is not finished before the file is mended. Names stay as they are; of several sources, each becomes
     ``source.place``. The memory needed is that of two shards at most, and mostly of one.
 
     Args:
@@ -82,7 +83,8 @@ def convert(
         progress: called with places done and places in all; of tar files the second is estimated on the way.
 
     Raises:
-        InputError: no source, one that is neither, two of the same name, no place that can be read.
+        InputError: no source, one that is neither, two of the same name, no place that can be read, a tar file that
+            broke off.
         OutputError: another corpus is there, or was begun there with other settings; no space; no permission.
     """
     if places_per_shard < 1:
@@ -101,7 +103,10 @@ def convert(
             _add(prefix + name, folder, labelled, writer, seen, outcome)
             if progress is not None:
                 progress(len(seen), max(start + source.expected, len(seen)) + rest)
-        outcome.failures += [Failure(prefix + name, why) for name, why in source.faults]
+        outcome.failures += [Failure(prefix + name, why) for name, why in source.faults.items()]
+    if broken := [file for source in found for file in source.broken]:
+        fix = "Mend or remove it; the same command then goes on from the shards that are finished"
+        raise InputError(f"is not finished: {'; '.join(broken)}", file=out, fix=fix)
     if not len(writer):
         first = "".join(f"; the first: {one.place}: {one.message}" for one in outcome.failures[:1])
         raise InputError(f"no place could be read{first}", file=found[0].name)
@@ -120,7 +125,8 @@ class _Source(Protocol):
 
     name: str
     dataset: Dataset
-    faults: list[tuple[str, str]]
+    faults: dict[str, str]
+    broken: list[str]
 
     @property
     def expected(self) -> int: ...
@@ -134,7 +140,8 @@ class _FolderPlaces:
     def __init__(self, root: Path) -> None:
         self.name = root.resolve().name
         self.dataset = read_dataset(root)
-        self.faults: list[tuple[str, str]] = []
+        self.faults: dict[str, str] = {}
+        self.broken: list[str] = []
         self._folders = place_folders(root)
 
     @property

@@ -14,11 +14,12 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from skysense.data.places_layout import IMAGERY, PLACE_FILE, Dataset, read_dataset
+from skysense.data.places_layout import IMAGERY, PLACE_FILE, Dataset, check_name, read_dataset
 from skysense.errors import InputError
-from skysense.files import output_error
+from skysense.files import make_folder, output_error
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
 _MEMBERS = (PLACE_FILE, *IMAGERY.values())
@@ -64,7 +65,8 @@ class TarPlaces:
     Attributes:
         name: of the pattern, without what varies.
         dataset: what they hold.
-        faults: files whose reading ended early, and why.
+        faults: names that are none for a place, and why.
+        broken: files that broke off, and how.
 
     Raises:
         InputError: a file is not there, or no ``dataset.json`` lies beside.
@@ -74,7 +76,8 @@ class TarPlaces:
         self.files = tar_files(pattern)
         self.dataset: Dataset = read_dataset(self.files[0].parent)
         self.name = _plain(pattern) or self.files[0].resolve().parent.name
-        self.faults: list[tuple[str, str]] = []
+        self.faults: dict[str, str] = {}
+        self.broken: list[str] = []
         self._sizes = {file: max(file.stat().st_size, 1) for file in self.files}
         self._bytes = self._places = 0
 
@@ -91,11 +94,16 @@ class TarPlaces:
 
         Yields:
             Name of the place; its folder, or None if it is not wanted; whether files lay beside that are not imagery.
+
+        Raises:
+            OutputError: no space for a place, no permission.
         """
         before = 0
         for file in self.files:
-            with tempfile.TemporaryDirectory(prefix="skysense-") as scratch:
-                for found in self._of(file, Path(scratch), before, holds):
+            with _writing(tempfile.gettempdir()):
+                scratch = tempfile.TemporaryDirectory(prefix="skysense-")
+            with scratch as folder:
+                for found in self._of(file, Path(folder), before, holds):
                     self._places += 1
                     yield found
             before += self._sizes[file]
@@ -107,8 +115,11 @@ class TarPlaces:
         key, others = "", set[str]()
         folder: Path | None = None
         try:
-            with file.open("rb") as raw, tarfile.open(fileobj=raw, mode="r|*") as tar:
-                for member in tar:
+            with ExitStack() as opened:
+                with _reading():
+                    raw = opened.enter_context(file.open("rb"))
+                    tar = opened.enter_context(tarfile.open(fileobj=raw, mode="r|*"))
+                for member in _members(tar):
                     path = member.name.removeprefix("./")
                     ending = next((one for one in _MEMBERS if path.endswith(f".{one}")), None)
                     if not member.isfile():
@@ -116,23 +127,68 @@ class TarPlaces:
                     if ending is None:
                         others.add(path)
                         continue
-                    begun, key = key, path[: -len(ending) - 1]
-                    if begun not in ("", key):
-                        yield _name(begun), folder, _any_of(begun, others)
-                        if folder is not None:
-                            shutil.rmtree(folder)
-                    if not holds(_name(key)):
-                        folder = scratch / key.rpartition("/")[2]
-                        folder.mkdir(exist_ok=True)
+                    found = path[: -len(ending) - 1]
+                    if not self._is_name(found):
+                        continue
+                    if found != key:
+                        if key:
+                            yield _name(key), folder, _any_of(key, others)
+                            _remove(folder)
+                        key = found
+                        folder = None if holds(_name(key)) else make_folder(scratch / str(self._places) / _last(key))
+                    if folder is not None:
                         _copy(tar, member, folder / ending)
-                    else:
-                        folder = None
                     self._bytes = before + raw.tell()
                 if key:
                     yield _name(key), folder, _any_of(key, others)
-        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        except _BrokenOff as error:
             lost = f"; lost is {_name(key)} and what follows it" if key else ""
-            self.faults.append((file.name, f"is truncated or no tar file ({error}){lost}"))
+            self.broken.append(f"{file.name} is truncated or no tar file ({error}){lost}")
+
+    def _is_name(self, key: str) -> bool:
+        """Whether a key can be the name of a place, and its last part that of a folder: it may be any path."""
+        try:
+            check_name(_name(key), "place")
+            check_name(_last(key), "place")
+        except InputError as error:
+            self.faults[_name(key)] = error.what
+        return _name(key) not in self.faults
+
+
+class _BrokenOff(Exception):
+    """A tar file could not be read on."""
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Around what reads a tar file and nothing else: a full disk is not the fault of the file."""
+    try:
+        yield
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise _BrokenOff(str(error)) from error
+
+
+@contextmanager
+def _writing(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise output_error(error, path) from error
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    while True:
+        with _reading():
+            member = tar.next()
+        if member is None:
+            return
+        yield member
+
+
+def _remove(folder: Path | None) -> None:
+    if folder is not None:
+        with _writing(folder):
+            shutil.rmtree(folder.parent)
 
 
 def _any_of(key: str, others: set[str]) -> bool:
@@ -151,16 +207,17 @@ def _name(key: str) -> str:
     return key.replace("/", ".")
 
 
+def _last(key: str) -> str:
+    return key.rpartition("/")[2]
+
+
 def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
     content = tar.extractfile(member)
     assert content is not None  # it is a file
-    try:
-        file = target.open("wb")
-    except OSError as error:
-        raise output_error(error, target) from error
-    with file:
-        while part := content.read(1 << 20):
-            try:
-                file.write(part)
-            except OSError as error:
-                raise output_error(error, target) from error
+    with _writing(target), target.open("wb") as file:
+        while True:
+            with _reading():
+                part = content.read(1 << 20)
+            if not part:
+                return
+            file.write(part)
