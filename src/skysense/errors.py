@@ -29,6 +29,10 @@ class InputError(_FileError):
     """Something that was given to us cannot be right: a file, an array, a position, a date."""
 
 
+class Unreachable(InputError):
+    """A store that does not answer; it may another time."""
+
+
 class OutputError(_FileError):
     """Something could not be written; what was finished before it stays."""
 

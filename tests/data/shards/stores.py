@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pytest
+
+from skysense.data.shards import store as kvstores
+
 
 class ObjectStore:
     """Objects by bucket and key, and what was asked for.
@@ -122,3 +126,13 @@ def serve() -> Iterator[ObjectStore]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def quick_tries() -> Iterator[None]:
+    """A store that does not answer is asked three times within a moment while the block lasts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kvstores, "_RETRIES", {"max_retries": 2, "initial_delay": "10ms", "max_delay": "20ms"})
+        kvstores.context.cache_clear()
+        yield
+    kvstores.context.cache_clear()

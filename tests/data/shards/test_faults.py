@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from skysense.data.shards.read import Shards
@@ -63,6 +64,42 @@ def test_a_broken_file_is_named_and_all_others_are_read(
     assert failed and set(failed) <= {"p2", "p3"}
     for said in failed.values():
         assert message in said and "\n" not in said and len(said) < 300
+
+
+def test_a_shard_in_the_place_of_another_is_not_read(root: Path) -> None:
+    for name, other in (("000000", "x"), ("000001", "000000"), ("x", "000001")):
+        (root / f"{name}.zarr").rename(root / f"{other}.zarr")
+    corpus = Shards(root)
+    for at in range(4):
+        with pytest.raises(InputError, match=rf"00000{at // 2}\.zarr: is another shard than the manifest lists"):
+            corpus.read_sample(corpus[at])
+    assert_sample(corpus.read_sample(corpus[4]), entries()[4].sample)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("s2_frames", 99, "the index lists frames of s2 that the shard does not hold"),
+        ("s2_frames", -1, "the index lists frames of s2 that the shard does not hold"),
+        ("s1_start", -3, "the index lists frames of s1 that the shard does not hold"),
+        ("cells", 9, "the index says another size than the shard"),
+        ("slot", 2, "says nothing of place 2"),
+        ("slot", -1, "says nothing of place -1"),
+        ("shard", 3, "lists places of a shard that is none"),
+        ("shard", -1, "lists places of a shard that is none"),
+        ("split", 4, "lists places of a split that is none"),
+    ],
+)
+def test_an_index_that_lists_what_is_not_there_is_refused(root: Path, column: str, value: int, message: str) -> None:
+    rows = np.load(root / "places.npy")
+    rows[column][3] = value
+    np.save(root / "places.npy", rows)
+    with pytest.raises(InputError, match=message):
+        corpus = Shards(root)
+        place = corpus[3]
+        corpus.read_sample(place)
+        corpus.outline(place)
+        corpus.attributes(place)
 
 
 def test_what_is_not_read_may_be_broken(root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from skysense.data.shards.convert import convert
 from skysense.data.shards.read import Shards
 from skysense.data.shards.show import summary
 from skysense.data.shards.write import write_shard
-from skysense.errors import InputError, OutputError
+from skysense.errors import InputError, OutputError, Unreachable
 from skysense.geo import Window
 from tests.data.places_samples import make_sample, write_folder
 from tests.data.shards.corpora import assert_sample, entries, write_corpus
-from tests.data.shards.stores import ObjectStore, serve
+from tests.data.shards.stores import ObjectStore, quick_tries, serve
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +110,37 @@ def test_a_bucket_that_holds_no_corpus_or_lets_nobody_in_is_named(bucket: tuple[
         Shards(root)
     with pytest.raises(OutputError, match=rf"{root}/.*: could not be written"):
         write_shard(root, "000000", entries(1))
+
+
+def test_a_store_that_is_down_is_given_up_soon(
+    bucket: tuple[str, ObjectStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, server = bucket
+    corpus = write_corpus(root, entries(2))
+    opened = kvstores.context(1).spec.to_json()
+    for protocol in ("s3", "gcs", "http"):
+        tries = opened[f"{protocol}_request_retries"]
+        assert tries["max_retries"] <= 6 and tries["max_delay"] == "8s"
+    server.broken = 503
+    with quick_tries(), monkeypatch.context() as patch, socket.socket() as nobody:
+        before = len(server.requests)
+        with pytest.raises(Unreachable, match="could not be read: ABORTED: All 2 retry attempts failed"):
+            Shards(root)
+        assert len(server.requests) == before + 3
+        with pytest.raises(Unreachable):
+            corpus.read_sample(corpus[0])
+        with pytest.raises(OutputError, match="could not be written: ABORTED"):
+            write_shard(root, "000009", entries(1))
+        nobody.bind(("127.0.0.1", 0))  # a port that refuses: nobody listens
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        with pytest.raises(Unreachable, match="Could not connect to server"):
+            Shards("s3://bucket/some/where")
+    server.broken = 0
+    assert_sample(Shards(root).read_sample(corpus[0]), entries()[0].sample)
+    server.broken = 403
+    with pytest.raises(InputError) as raised:
+        Shards(root)
+    assert not isinstance(raised.value, Unreachable)
 
 
 def test_places_are_converted_into_a_bucket_and_go_on_there(bucket: tuple[str, ObjectStore], tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,10 +159,12 @@ def _shard_problems(
     if listed is not None:
         yield from (Problem(info.name, place, rule) for place, rule in _listed_problems(listed, rows))
     if deep and len(attributes) == len(rows):
-        rows["shard"] = number
+        rows["shard"] = 0
+        # by its own hash: that it may be another shard than the manifest lists is said above
+        own = replace(manifest, shards=(replace(info, digest=group.get("attributes", {}).get("digest", "")),))
         yield from (
             Problem(info.name, place, rule)
-            for place, rule in _value_problems(Shards.of_rows(root, manifest, rows), attributes)
+            for place, rule in _value_problems(Shards.of_rows(root, own, rows), attributes)
         )
 
 

@@ -70,9 +70,9 @@ def convert(
 ) -> Converted:
     """Write places as a corpus of shards, without their labels.
 
-    A place that cannot be read is left out and listed. A tar file that breaks off costs what follows in it, which nobody
-    can list: shards are written of all others, and the corpus is not finished before the file is mended. Names stay as they are; of several sources, each becomes
-    ``source.place``. The memory needed is that of two shards at most, and mostly of one.
+    A place that cannot be read is left out and listed. What follows where a tar file breaks off cannot be listed: all
+    other places are written, but the corpus is not finished before the file is mended. Names stay as they are; of
+    several sources, each becomes ``source.place``. The memory needed is that of two shards at most, and mostly of one.
 
     Args:
         sources: folders of places, and tar files of places (docs/shards.md) as a path, a pattern of braces or a glob;

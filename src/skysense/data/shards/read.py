@@ -108,6 +108,9 @@ class Shards:
         rows = read_index(root)
         if len(rows) != sum(shard.places for shard in manifest.shards):
             raise InputError("lists another number of places than the manifest", file=f"{root}/{INDEX_FILE}")
+        for column, count in (("shard", len(manifest.shards)), ("split", len(SPLITS))):
+            if len(rows) and not 0 <= int(rows[column].min()) <= int(rows[column].max()) < count:
+                raise InputError(f"lists places of a {column} that is none", file=f"{root}/{INDEX_FILE}")
         self._begin(root, manifest, rows, regions, workers)
         self._leave_out_missing()
 
@@ -333,8 +336,11 @@ class Shards:
             InputError: its shard cannot be read.
         """
         row = self._rows[place.row]
-        shard = self._folder(int(row["shard"]))
-        return parse_json(read_bytes(shard, ABOUT_FILE), f"{shard}/{ABOUT_FILE}")[int(row["slot"])]
+        shard, slot = self._folder(int(row["shard"])), int(row["slot"])
+        found = parse_json(read_bytes(shard, ABOUT_FILE), f"{shard}/{ABOUT_FILE}")
+        if not isinstance(found, list) or not 0 <= slot < len(found):
+            raise InputError(f"says nothing of place {slot}", file=f"{shard}/{ABOUT_FILE}")
+        return found[slot]
 
     def _read(
         self, place: ShardedPlace, shard: Shard, window: Window, frames: Mapping[Modality, NDArray[np.int64]]
@@ -387,13 +393,27 @@ class Shards:
         return f"{self.root}/{self.manifest.shards[number].name}{ENDING}"
 
     def _shard(self, place: ShardedPlace) -> Shard:
-        """The shard that a place lies in; opened ones are kept, as many as are likely to be needed again."""
-        number = int(self._rows[place.row]["shard"])
+        """The shard that a place lies in, which holds what the index says.
+
+        Raises:
+            InputError: it cannot be read, or does not.
+        """
+        shard = self._opened(int(self._rows[place.row]["shard"]))
+        for key in place.modalities:
+            rows = self._frames(place, key)
+            if key not in shard.sensors or not 0 <= rows.start < rows.stop <= len(shard.dates[key]):
+                raise InputError(f"the index lists frames of {key} that the shard does not hold", file=place.folder)
+        if place.cells != shard.cells:
+            raise InputError("the index says another size than the shard", file=place.folder)
+        return shard
+
+    def _opened(self, number: int) -> Shard:
+        """A shard; opened ones are kept, as many as are likely to be needed again."""
         with self._lock:
             if number in self._open:
                 self._open.move_to_end(number)
                 return self._open[number]
-        opened = Shard(self._folder(number), self.workers)
+        opened = Shard(self._folder(number), self.workers, self.manifest.shards[number].digest)
         with self._lock:
             self._open[number] = opened
             if len(self._open) > _OPEN_SHARDS:

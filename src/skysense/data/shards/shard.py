@@ -27,27 +27,38 @@ class Shard:
     Args:
         folder: of the shard.
         workers: threads that will read at once.
+        digest: of its places, by the manifest.
 
     Attributes:
+        cells: height and width of its places.
         sensors: by modality.
         dates: ``(F,)`` of each modality.
         observed: ``(F,)`` share of the pixels of each frame that was observed.
 
     Raises:
-        InputError: missing, truncated or foreign.
+        InputError: missing, truncated, foreign, or another shard than the one meant.
     """
 
-    def __init__(self, folder: str, workers: int) -> None:
+    def __init__(self, folder: str, workers: int, digest: str) -> None:
         self.folder = folder
         file = f"{folder}/{GROUP_FILE}"
         content = parse_json(read_bytes(folder, GROUP_FILE), file)
         try:
+            height, width = content["attributes"]["cells"]
+            self.cells = (int(height), int(width))
+            found_digest = content["attributes"]["digest"]
             said = content["attributes"]["sensors"]
             metadata = content["consolidated_metadata"]["metadata"]
             self.sensors: dict[Modality, Sensor] = {key: SENSORS[one["sensor"]] for key, one in said.items()}
             self._bands = {key: (list(one["whole"]), list(one["halved"])) for key, one in said.items()}
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"is no shard, or of sensors this release does not know: {error}", file=file) from error
+        if found_digest != digest:
+            raise InputError(
+                "is another shard than the manifest lists under this name: the hashes differ",
+                file=folder,
+                fix="Put each shard back where it was",
+            )
         with readable(folder):
             self._arrays = {name: open_array(folder, name, one, workers) for name, one in metadata.items()}
             reading = {name: one.read() for name, one in self._arrays.items() if name.endswith(("_date", "_observed"))}

@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skysense.errors import InputError, OutputError, need
+from skysense.errors import InputError, OutputError, Unreachable, need
 
 CACHE_BYTES = 256 << 20
 """Shard indexes and decoded chunks that a process keeps; indexes of 16 bytes a chunk are what it is for."""
 _REMOTE = ("s3://", "gs://", "http://", "https://")
 _FILE = re.compile(r'in (?:local file )?"([^"]+)"|in (\w+://\S*[^:\s])')  # as messages name it
 _DAMAGED = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "OUT_OF_RANGE")  # what damaged chunks decode to
+_NO_ANSWER = ("ABORTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")  # after all tries; what is refused comes back at once
+_RETRIES = {"max_retries": 6, "initial_delay": "500ms", "max_delay": "8s"}  # half a minute, not the usual quarter hour
 _INDEX_ENTRIES = 4096  # chunks of one file: 64 kB of index, which a cold read fetches whole
 _FILE_BYTES = 64 << 20  # values of one file, before compression: what writing takes beside the values themselves
 
@@ -63,14 +65,21 @@ def _s3_account() -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def context(workers: int) -> Any:
-    """Limits that all arrays read by so many workers share: one thread that decodes for each of them."""
+    """What all reads of so many workers share: one thread that decodes for each of them, and how long they try."""
     tensorstore = need("tensorstore", "shards")
     return tensorstore.Context(
         {
             "cache_pool": {"total_bytes_limit": CACHE_BYTES},
             "data_copy_concurrency": {"limit": max(workers, 1)},
+            **{f"{protocol}_request_retries": _RETRIES for protocol in ("s3", "gcs", "http")},
         }
     )
+
+
+def _folder(root: str | Path, *parts: str) -> Any:
+    """A key-value store, opened."""
+    tensorstore = need("tensorstore", "shards")
+    return tensorstore.KvStore.open(kvstore(root, *parts), context=context(1)).result()
 
 
 @contextmanager
@@ -78,6 +87,7 @@ def readable(path: str | Path) -> Iterator[None]:
     """Say in words what kept something from being read.
 
     Raises:
+        Unreachable: the store does not answer.
         InputError: missing, truncated or corrupt.
     """
     try:
@@ -92,7 +102,8 @@ def readable(path: str | Path) -> Iterator[None]:
             raise InputError("is damaged: its checksum does not agree", file=file) from error
         if file and said.startswith("NOT_FOUND"):
             raise InputError("is missing, or a part of it", file=file) from error
-        raise InputError(f"could not be read: {_first_words(error)}", file=path) from error
+        kind = Unreachable if said.startswith(_NO_ANSWER) else InputError
+        raise kind(f"could not be read: {_first_words(error)}", file=path) from error
 
 
 @contextmanager
@@ -121,9 +132,8 @@ def find_bytes(root: str | Path, *parts: str) -> bytes | None:
         InputError: it cannot be read, or nobody can say whether it is there.
     """
     *folders, name = parts
-    tensorstore = need("tensorstore", "shards")
     with readable("/".join([str(root), *parts])):
-        found = tensorstore.KvStore.open(kvstore(root, *folders)).result().read(name).result()
+        found = _folder(root, *folders).read(name).result()
     return found.value if found.state == "value" else None
 
 
@@ -145,9 +155,8 @@ def list_names(root: str | Path, *folders: str) -> list[str]:
     Raises:
         InputError: it cannot be read.
     """
-    tensorstore = need("tensorstore", "shards")
     with readable("/".join([str(root), *folders])):
-        found = tensorstore.KvStore.open(kvstore(root, *folders)).result().list().result()
+        found = _folder(root, *folders).list().result()
     return sorted(name.decode() for name in found)
 
 
@@ -158,9 +167,8 @@ def write_bytes(content: bytes, root: str | Path, *parts: str) -> None:
         OutputError: no space, no permission.
     """
     *folders, name = parts
-    tensorstore = need("tensorstore", "shards")
     with writable("/".join([str(root), *parts])):
-        tensorstore.KvStore.open(kvstore(root, *folders)).result().write(name, content).result()
+        _folder(root, *folders).write(name, content).result()
 
 
 def parse_json(content: bytes, file: str | Path) -> Any:
