@@ -316,7 +316,7 @@ def _without_context(config: PretrainConfig, places: Corpus, regions: RegionTabl
 def _not_in_table(places: Corpus, regions: RegionTable) -> tuple[int, int]:
     """How many places have no position, and how many have one that lies in no region."""
     if isinstance(places, Shards) and regions.rule is region_cell:  # the index of millions knows their cells
-        cells = places.index["region"]
+        cells = places.column("region")
         return int((cells < 0).sum()), int((~np.isin(cells[cells >= 0], regions.cells)).sum())
     positions = [(place.lon, place.lat) for place in places if place.lon is not None]
     return len(places) - len(positions), sum(regions.slot(*position) is None for position in positions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +20,13 @@ from skysense.data.earth import simulate
 from skysense.data.places import Places
 from skysense.data.shards.compose import observed_share
 from skysense.data.shards.convert import convert
+from skysense.data.shards.layout import index_dtype, rows_to_bytes
 from skysense.data.shards.read import Shards
 from skysense.data.shards.write import Entry, write_manifest, write_shard
 from skysense.errors import InputError
 from skysense.geo import Footprint, RegionTable, Window, region_cell
 from skysense.observation import Series
-from skysense.sensors import SENTINEL2_10M
+from skysense.sensors import MODALITIES, SENTINEL2_10M
 from tests.data.places_samples import assert_same, make_sample
 from tests.data.shards.corpora import MANIFEST, assert_sample, entries, samples, windows, write_corpus
 
@@ -202,6 +204,40 @@ def test_places_of_one_likeness_have_the_same_sensors_and_frames(tmp_path: Path)
     corpus = write_corpus(tmp_path, [Entry(one) for one in [*kinds, replace(kinds[0], name="d")]], 4)
     likeness = {place.name: int(corpus.likeness[at]) for at, place in enumerate(corpus)}
     assert likeness["a"] == likeness["d"] and len(set(likeness.values())) == 3
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    counts=st.lists(st.tuples(*[st.sampled_from([0, 0, 1, 2, 7, 60, 2_000_000])] * 3), min_size=1, max_size=12),
+    chosen=st.integers(1, 12),
+)
+def test_likeness_sorts_by_sensors_first_and_then_by_frames(counts: list[tuple[int, int, int]], chosen: int) -> None:
+    rows = np.zeros(len(counts), index_dtype())
+    for at, modality in enumerate(MODALITIES):
+        rows[f"{modality}_frames"] = [one[at] for one in counts]
+    corpus = Shards.of_rows("nowhere", MANIFEST, rows)
+    corpus._order = np.arange(len(counts))[:chosen]
+    wanted = [(*(count > 0 for count in one), *(min(count, 2**20 - 1) for count in one)) for one in counts[:chosen]]
+    found = corpus.likeness
+    assert found.dtype == np.int64 and found.min() >= 0
+    assert [[a < b for b in found.tolist()] for a in found.tolist()] == [[a < b for b in wanted] for a in wanted]
+
+
+def test_parts_of_an_index_with_texts_of_any_length_become_one(tmp_path: Path) -> None:
+    ground = Footprint((500_000.0, 5_000_000.0, 500_080.0, 5_000_040.0), "EPSG:32632")
+    samples = [make_sample("a", lon=9.0, lat=45.2, footprint=ground), make_sample("a-long-name", seed=1)]
+    written = [write_shard(tmp_path, f"00000{at}", [Entry(one)]) for at, one in enumerate(samples)]
+    parts = [rows for _, rows in written]
+    before = [part.tobytes() for part in parts]
+    write_manifest(tmp_path, replace(MANIFEST, shards=tuple(info for info, _ in written)), iter(parts))
+    content = (tmp_path / "places.npy").read_bytes()
+    assert content == rows_to_bytes(parts, [0, 1])
+    rows = np.load(tmp_path / "places.npy")
+    buffer = io.BytesIO()
+    np.save(buffer, rows)
+    assert content == buffer.getvalue()  # as any other program writes it
+    assert rows["name"].tolist() == [b"a", b"a-long-name"] and rows["crs"].tolist() == [b"EPSG:32632", b""]
+    assert rows["shard"].tolist() == [0, 1] and [part.tobytes() for part in parts] == before
 
 
 def test_an_index_may_leave_some_places_of_a_shard_out(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.lib.format as npy
 from numpy.typing import NDArray
 
 from skysense.data.places_layout import Split
@@ -139,10 +140,30 @@ def parse_manifest(content: Any, file: str | Path) -> Manifest:
     )
 
 
-def rows_to_bytes(rows: NDArray[np.void]) -> bytes:
-    """Rows of the index as a ``.npy`` file."""
+def write_rows(file: BinaryIO, parts: Sequence[NDArray[np.void]], shards: Sequence[int]) -> None:
+    """Write parts of an index, one after the other, as one ``.npy`` file; no more than one of them is copied.
+
+    Args:
+        file: to write to.
+        parts: rows; their texts may be of different length.
+        shards: the number of the shard that the rows of each part are of.
+    """
+    name = max((part.dtype["name"].itemsize for part in parts), default=1)
+    crs = max((part.dtype["crs"].itemsize for part in parts), default=1)
+    dtype = index_dtype(name, crs)
+    header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (sum(map(len, parts)),)}
+    npy.write_array_header_1_0(file, header)
+    for part, shard in zip(parts, shards, strict=True):
+        rows = np.empty(len(part), dtype)
+        rows[:] = part  # by position of the columns, which are the same
+        rows["shard"] = shard
+        file.write(rows.data)
+
+
+def rows_to_bytes(parts: Sequence[NDArray[np.void]], shards: Sequence[int]) -> bytes:
+    """As `write_rows` writes it."""
     buffer = io.BytesIO()
-    np.save(buffer, rows, allow_pickle=False)
+    write_rows(buffer, parts, shards)
     return buffer.getvalue()
 
 
@@ -169,15 +190,3 @@ def check_rows(rows: NDArray, file: str | Path) -> NDArray[np.void]:
     if rows.dtype.names != wanted.names or rows.ndim != 1:
         raise InputError("is not the index of a corpus of shards", file=file)
     return rows
-
-
-def join_rows(parts: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
-    """Indexes one after the other; their texts may be of different length."""
-    name = max((part.dtype["name"].itemsize for part in parts), default=1)
-    crs = max((part.dtype["crs"].itemsize for part in parts), default=1)
-    joined = np.empty(sum(map(len, parts)), index_dtype(name, crs))
-    at = 0
-    for part in parts:
-        joined[at : at + len(part)] = part  # by position of the columns, which are the same
-        at += len(part)
-    return joined

@@ -44,6 +44,7 @@ from skysense.observation import Sample, Series
 from skysense.sensors import MODALITIES, Modality
 
 _OPEN_SHARDS = 128
+_COUNT_BITS = 20  # of the number of frames of a sensor: three of them and as many flags fit into 63 bits
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ class Shards:
     @property
     def names(self) -> Iterator[str]:
         """Of all places, in order."""
-        return (name.decode() for name in self._rows["name"][self._order].tolist())
+        return (name.decode() for name in self.column("name"))
 
     @property
     def simulated(self) -> bool:
@@ -212,6 +213,14 @@ class Shards:
         """The rows of the index that are in use; see `skysense.data.shards.layout.index_dtype`."""
         return self._rows[self._order]
 
+    def column(self, name: str) -> NDArray:
+        """One column of `index`, without a copy of all others: the index of millions is large.
+
+        Args:
+            name: of a column, see `skysense.data.shards.layout.index_dtype`.
+        """
+        return self._rows[name][self._order]
+
     @cached_property
     def regions(self) -> RegionTable:
         """The table that region slots refer to: the one given, or the regions of all places of the corpus."""
@@ -222,12 +231,16 @@ class Shards:
 
     @cached_property
     def likeness(self) -> NDArray[np.int64]:
-        """``(N,)`` what a place costs and needs, as one number: which sensors it has, and how many frames of them."""
-        rows = self._rows[self._order]
-        keys = np.stack([rows[f"{modality}_frames"] for modality in MODALITIES], axis=1)
-        order = np.concatenate([keys > 0, keys], axis=1)
-        _, found = np.unique(order, axis=0, return_inverse=True)
-        return found.reshape(-1).astype(np.int64)
+        """``(N,)`` what a place costs and needs, as one number: which sensors it has, and how many frames of them.
+
+        Sorted by it, places with the same sensors lie side by side, and among them those with series of like length.
+        """
+        found = np.zeros(len(self), np.int64)
+        for modality in MODALITIES:
+            found = found << 1 | (self.column(f"{modality}_frames") > 0)
+        for modality in MODALITIES:
+            found = found << _COUNT_BITS | self.column(f"{modality}_frames").clip(0, (1 << _COUNT_BITS) - 1)
+        return found
 
     def select(self, *, split: Split | None = None, where: Callable[[Place], bool] | None = None) -> Shards:
         """A view on some of the places; it keeps the region table of all of them.
@@ -251,7 +264,7 @@ class Shards:
         """A view on the places that are not held out: those marked for training and those not marked at all."""
         kept = [SPLITS.index(split) for split in (None, "train")]
         view = self.select()
-        view._order = self._order[np.isin(self._rows["split"][self._order], kept)]
+        view._order = self._order[np.isin(self.column("split"), kept)]
         return view
 
     def for_workers(self, workers: int) -> Shards:

@@ -30,14 +30,14 @@ from skysense.data.shards.layout import (
     Manifest,
     ShardInfo,
     index_dtype,
-    join_rows,
     rows_from_bytes,
     rows_to_bytes,
     shard_name,
+    write_rows,
 )
 from skysense.data.shards.store import find_bytes, is_remote, parse_json, read_bytes, write_array, write_bytes
 from skysense.errors import InputError
-from skysense.files import make_folder, output_error
+from skysense.files import atomic_path, make_folder, output_error
 from skysense.geo import region_cell
 from skysense.observation import Sample
 from skysense.sensors import MODALITIES, SENSORS
@@ -204,7 +204,7 @@ def _write(folder: Path, name: str, entries: Sequence[Entry]) -> tuple[ShardInfo
     for key, array in arrays.items():
         write_array(folder, key, array.metadata, array.rows)
     rows = _rows(entries)
-    write_bytes(rows_to_bytes(rows), folder, ROWS_FILE)
+    write_bytes(rows_to_bytes([rows], [0]), folder, ROWS_FILE)
     about = [dict(entry.attributes) for entry in entries]
     write_bytes(json.dumps(about, ensure_ascii=False, allow_nan=False).encode(), folder, ABOUT_FILE)
     info = ShardInfo(name, len(entries), _size(folder), digest_of(rows))
@@ -265,13 +265,13 @@ def write_manifest(root: str | Path, manifest: Manifest, rows: Iterable[NDArray[
     Raises:
         OutputError: no space, no permission.
     """
-    parts = []
-    for number, (shard, part) in enumerate(zip(manifest.shards, rows, strict=True)):
-        assert len(part) == shard.places
-        part = part.copy()
-        part["shard"] = number
-        parts.append(part)
-    write_bytes(rows_to_bytes(join_rows(parts)), root, INDEX_FILE)
+    parts = list(rows)
+    assert [len(part) for part in parts] == [shard.places for shard in manifest.shards]
+    if is_remote(root):
+        write_bytes(rows_to_bytes(parts, range(len(parts))), root, INDEX_FILE)
+    else:
+        with atomic_path(Path(root) / INDEX_FILE) as temporary, temporary.open("wb") as file:
+            write_rows(file, parts, range(len(parts)))
     content = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
     write_bytes((content + "\n").encode(), root, MANIFEST_FILE)
 
