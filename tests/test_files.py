@@ -49,6 +49,15 @@ def test_a_written_file_can_be_read_by_others(tmp_path: Path) -> None:
     assert (tmp_path / "d.txt").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
+def test_writing_changes_nothing_that_threads_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def umask(mask: int) -> int:
+        raise AssertionError("files that other threads make meanwhile could be changed by anybody")
+
+    monkeypatch.setattr(os, "umask", umask)
+    write_text(tmp_path / "f.txt", "text")
+    assert (tmp_path / "f.txt").read_text() == "text"
+
+
 @pytest.mark.parametrize("content", [b'{"a": ', b"\xff\xfe\x00", b""])
 def test_json_that_is_truncated_or_foreign_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "e.json").write_bytes(content)

@@ -24,6 +24,15 @@ _FIXES = {
 }
 
 
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _umask()  # once: between these two calls other threads would make files that anybody may change
+
+
 def output_error(error: OSError, path: str | Path) -> OutputError:
     """Say in words why ``path`` could not be written."""
     reason = os.strerror(error.errno).lower() if error.errno else str(error)
@@ -63,7 +72,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files only their owner can read
+        temporary.chmod(0o666 & ~_UMASK)  # mkstemp makes files only their owner can read
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -71,12 +80,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise output_error(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_text(path: str | Path, text: str) -> None:

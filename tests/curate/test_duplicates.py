@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skysense.curate.duplicates import LEAST_BITS, MOST_DIFFERENT, Fingerprint, NearDuplicates, fingerprint
+from skysense.curate.duplicates import LEAST_BITS, MOST_DIFFERENT, Fingerprint, NearDuplicates, _median, fingerprint
 from skysense.curate.position import Position
 from skysense.geo import region_at, region_cell
 from skysense.observation import Sample, Series
@@ -39,6 +40,22 @@ def _share(one, other):
 
 def _noisy(bands_2HW, seed):
     return bands_2HW * (1 + np.random.default_rng(seed).normal(0, 0.03, bands_2HW.shape))
+
+
+@pytest.mark.parametrize("frames", [2, 3, 8, 9])
+def test_the_median_is_that_of_what_was_observed_and_nothing_warns(frames):
+    rng = np.random.default_rng(frames)
+    values = rng.uniform(0, 1e4, (frames, 10, 12, 12)).astype(np.float32)
+    seen = rng.random((frames, 12, 12)) < 0.5
+    seen[:, :3] = False
+    seen[:, 3] = True
+    series = Series(SENTINEL2_L2A, values, np.arange(frames).astype("datetime64[D]"), seen, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = _median(series, (("B4",), ("B8",)))
+    wanted = np.ma.median(np.ma.masked_array(values[:, [RED, NIR]], ~seen[:, None].repeat(2, 1)), axis=0)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, wanted.filled(np.nan))
 
 
 def test_bits_say_where_it_gets_brighter():
