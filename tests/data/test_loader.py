@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.random import Generator
 
 from skysense.data.loader import GROUPED_BATCHES, Memory, Stream, group_alike, permutation
-from skysense.errors import ConfigError, InputError
+from skysense.errors import ConfigError, InputError, Unreachable
 from skysense.observation import Sample
 from tests.data.places_samples import make_sample
 
@@ -124,6 +124,39 @@ def test_shares_of_a_batch_that_does_not_divide() -> None:
     order = permutation(5, 0, 11).tolist()
     shares = [stream(itself, 11, batch_size=5, rank=rank, ranks=3).batch(1) for rank in range(3)]
     assert shares == [order[5:7], order[7:9], order[9:10]]
+
+
+def test_a_sample_that_cannot_be_reached_is_asked_for_again() -> None:
+    down = True
+
+    def read(index: int) -> int:
+        if index == 2 and down:
+            raise Unreachable("could not be read: no answer")
+        if index == 3:
+            raise InputError("is damaged")
+        return index
+
+    batches = stream(read, 6, batch_size=6, seed=0)
+    assert sorted(batches.batch(0) or []) == [0, 1, 4, 5]
+    assert (batches.failed, batches.left_out) == ({3: "is damaged"}, {2: "could not be read: no answer"})
+    assert batches.unused == 2
+    down = False
+    assert sorted(batches.batch(1) or []) == [0, 1, 2, 4, 5]
+    assert batches.unused == 2  # it was left out once
+
+
+def test_a_store_that_is_down_for_a_whole_batch_ends_the_search_for_another_place() -> None:
+    asked: list[int] = []
+
+    def read(index: int) -> int:
+        asked.append(index)
+        raise Unreachable("could not be read: no answer")
+
+    batches = stream(read, 8, batch_size=2, seed=0)
+    assert batches.batch(0) is None
+    with pytest.raises(Unreachable, match="no answer"):
+        batches.stand_in(0)
+    assert len(asked) == 3
 
 
 def test_a_batch_without_a_sample_has_a_stand_in_and_says_what_was_left_out() -> None:

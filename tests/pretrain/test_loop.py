@@ -239,6 +239,8 @@ def test_one_corrupt_place_is_skipped_counted_and_listed(earth: Path, tmp_path: 
     assert set(outcome.skipped) == {bad.name, worse.name}
     assert "hr.tif" in outcome.skipped[bad.name] and "place.json" in outcome.skipped[worse.name]
     assert outcome.steps == 6
+    rows = read(tmp_path / "run" / "log.jsonl")
+    assert rows[0]["left_out"] in (0, 1) and rows[-1]["left_out"] == 1
 
 
 def test_without_tensorboard_a_run_says_so_and_goes_on(

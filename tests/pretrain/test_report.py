@@ -83,11 +83,12 @@ def test_the_page_grows_with_the_run_but_not_too_often(run: Path, monkeypatch: p
     page.write()  # takes two seconds: at rest until 102
     assert "steps 30 of 100" in words(run)
     with (run / "log.jsonl").open("a") as log:
-        log.write(json.dumps({"step": 30, "loss": 1.0, "skipped": 2}) + "\n")
+        log.write(json.dumps({"step": 30, "loss": 1.0, "skipped": 2, "left_out": 1234}) + "\n")
     page.write()
     assert "steps 30 of 100" in words(run)
     page.write(last=True)
     assert "steps 31 of 100" in words(run) and "steps skipped 2" in words(run)
+    assert "places left out 1,234 since the run began or went on" in words(run) and "left_out" not in words(run)
 
 
 def test_a_run_without_looks_or_steps_has_a_page(run: Path) -> None:

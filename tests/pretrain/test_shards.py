@@ -30,6 +30,7 @@ from skysense.pretrain.config import ObjectiveConfig, PretrainConfig, ProbeConfi
 from skysense.pretrain.loop import open_stream, pretrain, region_table
 from skysense.pretrain.probing import open_probe
 from skysense.sensors import Modality
+from tests.data.shards.stores import quick_tries, serve
 
 CONFIG = PretrainConfig(
     steps=4,
@@ -189,6 +190,23 @@ def test_a_broken_shard_costs_its_places_and_nothing_else(shards: Path, tmp_path
     reasons = {corpus[index].name: reason for stream in ranks for index, reason in stream.failed.items()}
     assert set(reasons) == set(lost)
     assert all("000000.zarr" in reason for reason in reasons.values())
+
+
+def test_a_bucket_that_does_not_answer_for_a_moment_costs_no_place_for_good(shards: Path) -> None:
+    with serve() as server, quick_tries(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", server.url)
+        patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        for file in shards.rglob("*"):
+            if file.is_file():
+                server.objects[f"bucket/corpus/{file.relative_to(shards)}"] = file.read_bytes()
+        stream = open_stream(CONFIG, Shards("s3://bucket/corpus"), region_table(CONFIG, Shards(shards)))
+        server.broken = 503
+        assert stream.batch(0) is None
+        assert (len(stream.left_out), stream.failed) == (4, {})
+        server.broken = 0
+        healthy = open_stream(CONFIG, Shards(shards), region_table(CONFIG, Shards(shards)))
+        assert names(stream.batch(0)) == names(healthy.batch(0)) != []
 
 
 class Stop(Exception):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from skysense.errors import ConfigError, InputError
+from skysense.errors import ConfigError, InputError, Unreachable
 from skysense.observation import Sample
 
 Place = TypeVar("Place")
@@ -117,7 +117,7 @@ class Stream(Generic[Place, Drawn, Prepared]):
 
     Args:
         read: reads place ``i``, or what is needed to draw of it, in several threads at once; raises `InputError` for a
-            bad one, which is not tried again.
+            bad one, which is not tried again, and `Unreachable` for one that may be read another time.
         length: number of samples.
         batch_size: samples per step of all ranks together.
         seed: of order and randomness.
@@ -133,7 +133,8 @@ class Stream(Generic[Place, Drawn, Prepared]):
 
     Attributes:
         failed: samples that cannot be read, and why; of this rank.
-        left_out: samples of which nothing could be drawn at least once, and why the last time; of this rank.
+        left_out: other samples that could not be reached or of which nothing could be drawn at least once, and why the
+            last time; of this rank.
 
     Raises:
         InputError: no sample, or fewer than ranks.
@@ -176,6 +177,11 @@ class Stream(Generic[Place, Drawn, Prepared]):
         self._kept = (-1, np.empty(0, np.int64))
         self.failed: dict[int, str] = {}
         self.left_out: dict[int, str] = {}
+
+    @property
+    def unused(self) -> int:
+        """Number of samples that could not be used at least once so far; of this rank."""
+        return len(self.failed) + len(self.left_out)
 
     def indices(self, step: int) -> tuple[int, NDArray[np.int64]]:
         """Epoch, and indices of the samples that this rank reads for a step."""
@@ -222,27 +228,34 @@ class Stream(Generic[Place, Drawn, Prepared]):
         It is the same on every rank, to be learned from once.
 
         Raises:
+            Unreachable: a sample cannot be reached; waiting for all others in turn would take for ever.
             InputError: if no sample at all can be used.
         """
         epoch, start = self._position(step)
         # The batch itself comes last: it says why nothing can be used if the epoch has no other.
         candidates = np.roll(self._order(epoch), -start - self.batch_size).tolist()
         for index in candidates:
-            drawn = self._drawn(epoch, index)
+            drawn = self._drawn(epoch, index, reach=True)
             if drawn:
                 return self.assemble(drawn)
         first = candidates[0]
         reason = self.failed[first] if first in self.failed else self.left_out[first]
         raise InputError(f"none of the {self.length} places can be used; the first: {reason}")
 
-    def _drawn(self, epoch: int, index: int) -> list[Drawn]:
-        """What was drawn of a sample; nothing if it cannot be used."""
+    def _drawn(self, epoch: int, index: int, *, reach: bool = False) -> list[Drawn]:
+        """What was drawn of a sample; nothing if it cannot be used, or only now cannot be reached and need not be."""
         if index in self.failed:
             return []
         try:
             sample = self.read(index)
+        except Unreachable as error:
+            if reach:
+                raise
+            self.left_out[index] = str(error)
+            return []
         except InputError as error:
             self.failed[index] = str(error)
+            self.left_out.pop(index, None)
             return []
         try:
             return [self.draw(sample, sample_rng(self.seed, epoch, index))]

@@ -139,19 +139,20 @@ def _learn(
     together: Together,
 ) -> None:
     """Make the steps that are left."""
-    config = run.config
+    config, unused = run.config, 0
     with StopSignals() as signals, closing(_views_by_step(stream, run, together)) as steps:
         for step, views, waited in steps:
             began = time.perf_counter()
             values = run.advance(views)
-            values |= {"seconds": time.perf_counter() - began, "waited": waited}
+            values |= {"seconds": time.perf_counter() - began, "waited": waited, "left_out": unused}
             looks, is_best = record.look(run)
 
-            def end_step(step: int = step, values: dict[str, float] = values | looks) -> int:
+            def end_step(step: int = step, values: dict[str, float] = values | looks) -> tuple[int, int]:
                 record.write(step, values)
-                return signals.received
+                return signals.received, stream.unused
 
-            signal = max(together.each(end_step))  # what goes wrong on one rank ends all of them alike
+            ends = together.each(end_step)  # what goes wrong on one rank ends all of them alike
+            signal, unused = max(received for received, _ in ends), sum(places for _, places in ends)
             stopping = signal > 0 and run.step < config.steps
             due = run.step % config.checkpoint_every == 0 or run.step == config.steps
             if stopping or due or is_best:

@@ -142,6 +142,10 @@ def _progress(rows: Rows, config: Mapping[str, Any]) -> dict[str, Any]:
         facts["loss"] = f"{losses[0]:.4g} at the first step, {median(losses[-_RECENT:]):.4g} lately"
     if skipped := [row["skipped"] for row in rows if "skipped" in row]:
         facts["steps skipped"] = int(skipped[-1])
+    if left_out := rows[-1].get("left_out") if rows else 0:
+        facts["places left out"] = (
+            f"{int(left_out):,} since the run began or went on: unreadable, or nothing to be seen"
+        )
     top = best(rows)
     if top is not None:
         facts["best probes"] = f"{top[SCORE]:.3f} after {int(top['step']) + 1:,} steps"
@@ -180,7 +184,7 @@ def _add_curves(report: Report, rows: Rows) -> None:
     _section(report, rows, "Optimiser", _SCHEDULE, "Learning rate, and norm of the gradient before clipping")
     _section(report, rows, "Speed", _SPEED, "Time of a step, and how long it waited for its places", from_zero=True)
     drawn = ({"loss": {"": "loss"}}, _terms(logged), probes, collapse, _SCHEDULE, _SPEED)
-    known = {"skipped"} | {name for panels in drawn for lines in panels.values() for name in lines.values()}
+    known = {"skipped", "left_out"} | {name for panels in drawn for lines in panels.values() for name in lines.values()}
     _section(report, rows, "Other values", {name: {"": name} for name in logged if name not in known}, "As logged")
 
 

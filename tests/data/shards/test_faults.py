@@ -95,11 +95,15 @@ def test_an_index_that_lists_what_is_not_there_is_refused(root: Path, column: st
     rows[column][3] = value
     np.save(root / "places.npy", rows)
     with pytest.raises(InputError, match=message):
-        corpus = Shards(root)
-        place = corpus[3]
-        corpus.read_sample(place)
-        corpus.outline(place)
-        corpus.attributes(place)
+        _read_all(root)
+
+
+def _read_all(root: Path) -> None:
+    corpus = Shards(root)
+    place = corpus[3]
+    corpus.read_sample(place)
+    corpus.outline(place)
+    corpus.attributes(place)
 
 
 def test_what_is_not_read_may_be_broken(root: Path) -> None:
