@@ -41,18 +41,18 @@ def test_reading_stops_when_the_place_is_seen() -> None:
     assert archive.asked == ["a", "b"]
     assert seen.frame is not None
     assert seen.frame.valid.all()
-    assert seen.frame.values[0, 0].tolist() == [201, 201, 201, 202]
+    assert seen.frame.values[0, 0].tolist() == [201, 201, 202, 202]  # whole pixels of 20 m
     assert [source["item"] for source in seen.frame.sources] == ["a", "b"]
     assert (seen.unread, seen.dropped) == (1, ())
 
 
 def test_a_hundredth_is_not_worth_another_product() -> None:
-    def unread(holes: int) -> int:
-        hidden = np.arange(1000).reshape(20, 50) < holes
+    def unread(blocks: int) -> int:
+        hidden = (np.arange(250).reshape(10, 25) < blocks).repeat(2, axis=0).repeat(2, axis=1)
         both = Pass((acquire("a"), acquire("b")))
         return see_pass(both, lambda one: read(one, flat(one, 1200, (20, 50)), hidden)).unread
 
-    assert (unread(10), unread(11)) == (1, 0)
+    assert (unread(2), unread(3)) == (1, 0)  # 8 and 12 of 1000 pixels
 
 
 def test_faults_and_refusals_are_counted() -> None:
