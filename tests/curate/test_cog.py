@@ -9,10 +9,11 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.io import MemoryFile
 
 from skysense.curate.acquisition import Asset
-from skysense.curate.cog import AHEAD, opened, read_stack, read_window, web_address
+from skysense.curate.cog import opened, read_stack, read_window, web_address
 from skysense.curate.faults import BudgetSpent, Gone, Unavailable
 from skysense.curate.grid import PlaceGrid
 from skysense.curate.http import Session
+from skysense.curate.remote import AHEAD
 from tests.curate.archive import Archive, Fault
 
 pytest.importorskip("requests")

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-from skysense.curate.cog import AHEAD
 from skysense.curate.cost import (
     FILES,
     DataPlan,
@@ -17,6 +16,7 @@ from skysense.curate.cost import (
     per_place,
 )
 from skysense.curate.cost_figures import draw_all, figures
+from skysense.curate.remote import AHEAD
 from skysense.errors import ConfigError
 
 BAND = FILES[0]

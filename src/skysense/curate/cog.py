@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -24,7 +23,6 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.abc import MultiByteRangeResourceContainer
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
@@ -35,6 +33,7 @@ from skysense.curate.acquisition import Asset
 from skysense.curate.faults import Gone
 from skysense.curate.grid import PlaceGrid
 from skysense.curate.http import Session
+from skysense.curate.remote import NAME, Remote
 from skysense.data.geotiff import STRICT
 
 # `reproject` hides a warning about arrays of its own, in a way that fails where several threads do so at once.
@@ -43,11 +42,6 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module=r"ras
 Pixels = tuple[NDArray, NDArray[np.bool_]]
 """Values and what of them was observed, of the same shape."""
 
-AHEAD = 32 * 1024
-"""Bytes that are fetched at least: the head of a COG with 121 tiles and its overviews takes a tenth of that."""
-GAP = 64 * 1024
-"""Bytes; what lies nearer together is fetched as one, because a request takes as long as some 100 kB do."""
-_NAME = "asset.tif"  # what GDAL calls the file; its true name may bear a token, or characters that GDAL interprets
 _ALONE: Mapping[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}  # a remote file has no companions
 _TOLERANCE = 0.1  # pixels by which a raster may lie elsewhere than its catalogue says: proj:transform is often rounded
 _ALIGNED = 1e-3  # pixels; grids nearer than this to each other are the same
@@ -127,8 +121,8 @@ def opened(href: str, session: Session) -> Iterator[Any]:
         if not Path(how["fp"]).is_file():
             raise Gone("missing", f"{shown}: is not there")
     else:
-        remote, settings = _Remote(session, url), {**STRICT, **_ALONE}
-        how = {"fp": _NAME, "opener": remote, "driver": "GTiff"}
+        remote, settings = Remote(session, url), {**STRICT, **_ALONE}
+        how = {"fp": NAME, "opener": remote, "driver": "GTiff"}
     try:
         with rasterio.Env(**settings), rasterio.open(**how) as dataset:
             yield dataset
@@ -164,123 +158,6 @@ def web_address(href: str) -> str | None:
     if len(parts.scheme) == 1:  # a drive of Windows
         return None
     raise Gone("missing", f"{href.split('?')[0]}: files of {parts.scheme}:// cannot be read; give their https address")
-
-
-class _Remote(MultiByteRangeResourceContainer):
-    """A folder of one file, as GDAL sees it. GDAL looks for companions of the file; there are none.
-
-    An exception must never reach GDAL: it would go on with memory that was not filled. The first one is kept, GDAL gets
-    no bytes and gives up, and who opened the file raises it.
-
-    Attributes:
-        fault: what went wrong first.
-    """
-
-    def __init__(self, session: Session, url: str) -> None:
-        self.fault: BaseException | None = None
-        self._session, self._url = session, url
-        self._kept: list[tuple[int, bytes]] = []
-        self._size: int | None = None
-
-    def open(self, path: str, mode: str = "r", **options: Any) -> _Cursor:
-        if not self.isfile(path):
-            raise FileNotFoundError(path)
-        return _Cursor(self)
-
-    def isfile(self, path: str) -> bool:
-        return path == _NAME
-
-    def isdir(self, path: str) -> bool:
-        return False
-
-    def ls(self, path: str) -> list[str]:
-        return []
-
-    def mtime(self, path: str) -> int:
-        return 0
-
-    def rm(self, path: str) -> None:
-        raise PermissionError(path)
-
-    def size(self, path: str) -> int:
-        if not self.isfile(path):
-            raise FileNotFoundError(path)
-        return self.end()
-
-    def end(self) -> int:
-        """Size of the file; 0 after a fault."""
-        if self._size is None:
-            self.piece(0, 1)
-        return self._size or 0
-
-    def piece(self, start: int, length: int) -> bytes:
-        """Bytes, of those that are here or with what follows them; none after a fault."""
-        for first, data in self._kept:
-            if first <= start and (start + length <= first + len(data) or first + len(data) == self._size):
-                return data[start - first : start - first + length]
-        data = self._fetch(start, max(length, AHEAD))
-        self._kept.append((start, data))
-        return data[:length]
-
-    def pieces(self, starts: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
-        """Several ranges in ascending order, fetched together where they are near each other; not kept."""
-        groups: list[list[int]] = []
-        for index, start in enumerate(starts):
-            if groups and start - (starts[groups[-1][-1]] + lengths[groups[-1][-1]]) <= GAP:
-                groups[-1].append(index)
-            else:
-                groups.append([index])
-        found: list[bytes] = []
-        for group in groups:
-            first, last = group[0], group[-1]
-            data = memoryview(self._fetch(starts[first], starts[last] + lengths[last] - starts[first]))
-            found += [bytes(data[starts[one] - starts[first] :][: lengths[one]]) for one in group]
-        return found
-
-    def _fetch(self, start: int, length: int) -> bytes:
-        if self.fault is not None:
-            return b""
-        try:
-            part = self._session.read_range(self._url, start, length)
-        except BaseException as fault:  # noqa: BLE001 (an interrupt too: see above)
-            self.fault = fault
-            return b""
-        self._size = part.size
-        return part.data
-
-
-class _Cursor:
-    """A position in a remote file."""
-
-    def __init__(self, remote: _Remote) -> None:
-        self._remote, self._at = remote, 0
-
-    def __enter__(self) -> _Cursor:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """There is nothing to close: connections belong to the session."""
-
-    def close(self) -> None:
-        """As leaving the ``with`` block."""
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        base = (0, self._at, self._remote.end() if whence == 2 else 0)[whence]
-        self._at = base + offset
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._remote.piece(self._at, size if size >= 0 else max(0, self._remote.end() - self._at))
-        self._at += len(data)
-        return data
-
-    def get_byte_ranges(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
-        return self._remote.pieces(offsets, sizes)
 
 
 def _check(dataset: Any, assets: Sequence[Asset]) -> CRS:
@@ -508,4 +385,4 @@ def _first_cause(error: BaseException) -> str:
     """GDAL's own words, which the chain of errors begins with."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(str(error).replace(_NAME, "the file").split()) or type(error).__name__
+    return " ".join(str(error).replace(NAME, "the file").split()) or type(error).__name__

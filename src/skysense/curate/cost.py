@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from skysense.curate.cog import AHEAD
 from skysense.curate.cost_figures import Estimate, Uncertain
+from skysense.curate.remote import AHEAD
 from skysense.curate.search import PAGE
 from skysense.errors import ConfigError
 from skysense.geo import CELL_METRES
