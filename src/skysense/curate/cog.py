@@ -33,7 +33,7 @@ from skysense.curate.acquisition import Asset
 from skysense.curate.faults import Gone
 from skysense.curate.grid import PlaceGrid
 from skysense.curate.http import Session
-from skysense.curate.remote import NAME, Remote
+from skysense.curate.remote import NAME, TURN, Remote
 from skysense.data.geotiff import STRICT
 
 # `reproject` hides a warning about arrays of its own, in a way that fails where several threads do so at once.
@@ -103,7 +103,7 @@ def read_stack(
 
 @contextmanager
 def opened(href: str, session: Session) -> Iterator[Any]:
-    """An open raster, on the web or here.
+    """An open raster, on the web or here. One thread at a time is within the ``with`` block; see `TURN`.
 
     Args:
         href: ``https://``, ``s3://`` and ``gs://`` of public buckets, ``file://``, or a path.
@@ -121,10 +121,10 @@ def opened(href: str, session: Session) -> Iterator[Any]:
         if not Path(how["fp"]).is_file():
             raise Gone("missing", f"{shown}: is not there")
     else:
-        remote, settings = Remote(session, url), {**STRICT, **_ALONE}
+        remote, settings = Remote(session, url, TURN), {**STRICT, **_ALONE}
         how = {"fp": NAME, "opener": remote, "driver": "GTiff"}
     try:
-        with rasterio.Env(**settings), rasterio.open(**how) as dataset:
+        with TURN, rasterio.Env(**settings), rasterio.open(**how) as dataset:
             yield dataset
     except Exception as error:
         if remote is not None and remote.fault is not None:

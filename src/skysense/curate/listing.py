@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from rasterio.errors import CRSError
 from rasterio.warp import transform_bounds
 
+from skysense.curate.remote import TURN
 from skysense.data.geotiff import opened
 from skysense.errors import InputError, need
 
@@ -118,7 +119,7 @@ def _from(folder: Path, href: str) -> str:
 
 def _item(path: Path, name: str, taken: str) -> dict[str, Any]:
     day = _day(path, taken)
-    with opened(path) as dataset:
+    with TURN, opened(path) as dataset:
         if dataset.crs is None:
             raise InputError("has no reference system, so nobody knows where on Earth it is", file=path)
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +18,13 @@ GAP = 64 * 1024
 """Bytes; what lies nearer together is fetched as one, because a request takes as long as some 100 kB do."""
 NAME = "asset.tif"
 """What GDAL calls the file; its true name may bear a token, or characters that GDAL interprets."""
+TURN = Lock()
+"""Held by the one thread that is at work within GDAL.
+
+rasterio enters a handler of its own for every file that is read through Python into a table of GDAL's, and removes it
+again; nothing guards that table, and a thread that looks something up meanwhile takes the process down. While the
+thread waits for the network others have their turn.
+"""
 
 
 class Remote(MultiByteRangeResourceContainer):
@@ -27,14 +36,15 @@ class Remote(MultiByteRangeResourceContainer):
     Args:
         session: connections to archives.
         url: of the file.
+        turn: held by who reads; let go while the network is waited for.
 
     Attributes:
         fault: what went wrong first.
     """
 
-    def __init__(self, session: Session, url: str) -> None:
+    def __init__(self, session: Session, url: str, turn: Lock | None = None) -> None:
         self.fault: BaseException | None = None
-        self._session, self._url = session, url
+        self._session, self._url, self._turn = session, url, turn
         self._kept: list[tuple[int, bytes]] = []
         self._size: int | None = None
 
@@ -104,12 +114,25 @@ class Remote(MultiByteRangeResourceContainer):
         if self.fault is not None:
             return b""
         try:
-            part = self._session.read_range(self._url, start, length)
+            with self._waiting():
+                part = self._session.read_range(self._url, start, length)
         except BaseException as fault:  # noqa: BLE001 (an interrupt too: see above)
             self.fault = fault
             return b""
         self._size = part.size
         return part.data
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Let other threads have their turn meanwhile."""
+        if self._turn is None:
+            yield
+            return
+        self._turn.release()
+        try:
+            yield
+        finally:
+            self._turn.acquire()
 
 
 class _Cursor:
