@@ -65,7 +65,7 @@ lint: setup  ## style, types and the direction of imports
 	$(BIN)/lint-imports
 
 bench: setup  ## every measurement; a script whose name begins with _ is a helper
-	@set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python "$$script"; done
 
 clean:  ## everything that was built or run here
 	rm -rf .venv runs build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -237,7 +237,8 @@ def main() -> None:
     parser.add_argument("--zarr", action="store_true", help="zarr's own reader only")
     options = parser.parse_args()
     if "SKYSENSE_DATA" not in os.environ:
-        parser.error("SKYSENSE_DATA names no folder: set it to that of the kit of small imagery")
+        print("nothing was measured: SKYSENSE_DATA must name the folder of the kit of small imagery")
+        return
     torch.set_num_threads(1)
     kit = Path(os.environ["SKYSENSE_DATA"])
     for name, blocks in kinds(kit).items():

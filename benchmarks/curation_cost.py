@@ -216,6 +216,9 @@ def _curated(folder: Path, url: str, rng: np.random.Generator) -> float:
 def main() -> int:
     """Measure everything, or the parts that are named."""
     wanted = sys.argv[1:] or ["files", "stored", "made"]
+    if "SKYSENSE_DATA" not in os.environ:
+        print("nothing was measured: SKYSENSE_DATA must name the folder of the kit of small imagery")
+        return 0
     rng, kit = np.random.default_rng(0), Path(os.environ["SKYSENSE_DATA"])
     if "files" in wanted:
         files(kit, rng)

@@ -25,7 +25,7 @@ from _ceiling import ceilings, operations, share
 
 from skysense.data.earth.writing import simulate_scene
 from skysense.maps.blend import Layout
-from skysense.maps.embed import WINDOW_CELLS, embed, regions
+from skysense.maps.embed import WINDOW_CELLS, embed
 from skysense.maps.feed import prepare
 from skysense.maps.scene import open_scene
 from skysense.model.assembly import SkySense
@@ -68,7 +68,7 @@ def main() -> None:
         path = simulate_scene(Path(folder) / "scene.tif", height=args.height, width=args.width)
         scene = open_scene(path)
         windows = Layout(*scene.cells, WINDOW_CELLS, WINDOW_CELLS // 8)
-        prepared = prepare(scene, windows, args.batch_size, regions(model))
+        prepared = prepare(scene, windows, args.batch_size, model.region_table)
         batches = [some.batch.to(device) for some in prepared if some.batch is not None]
         jobs: list[Callable[[], object]] = [
             lambda: run_bare(model, batches),

@@ -355,3 +355,28 @@ def test_without_workers_nothing_is_read_ahead() -> None:
     assert len(read) == 3
     assert not reading_threads()
     assert [len(batch) for _, batch in steps] == [3, 3]
+
+
+def test_a_part_that_cannot_be_reached_ends_the_search_for_another_place() -> None:
+    asked: list[int] = []
+
+    def draw(index: int, rng: Generator) -> int:
+        asked.append(index)
+        raise Unreachable("could not be read: no answer")
+
+    places = stream(itself, 9, draw=draw)
+    assert places.batch(0) is None
+    assert len(asked) == 3
+    assert (len(places.left_out), len(places.failed)) == (3, 0)
+    with pytest.raises(Unreachable, match="no answer"):
+        places.stand_in(0)
+    assert len(asked) == 4  # waiting for all others in turn would take for ever
+
+
+def test_a_place_of_which_nothing_could_be_drawn_has_another_turn() -> None:
+    def draw(index: int, rng: Generator) -> int:
+        raise InputError("nothing observed here")
+
+    places = stream(itself, 3, draw=draw)
+    places.batch(0)
+    assert (len(places.left_out), len(places.failed)) == (3, 0)

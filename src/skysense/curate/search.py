@@ -208,6 +208,8 @@ def _stac_io(session: Session) -> Any:
     base: Any = need("pystac_client.stac_api_io", "curate").StacApiIO
 
     class SessionIO(base):
+        """Documents of a catalogue, by a `Session`."""
+
         def request(
             self,
             href: str,

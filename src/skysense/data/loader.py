@@ -263,21 +263,18 @@ class Stream(Generic[Place, Drawn, Prepared]):
         """What was drawn of a sample; nothing if it cannot be used, or only now cannot be reached and need not be."""
         if index in self.failed:
             return []
+        drawing = False
         try:
-            sample = self.read(index)
-        except Unreachable as error:
-            if reach:
+            place = self.read(index)
+            drawing = True
+            return [self.draw(place, sample_rng(self.seed, epoch, index))]
+        except InputError as error:
+            if reach and isinstance(error, Unreachable):
                 raise
-            self.left_out[index] = str(error)
-            return []
-        except InputError as error:
-            self.failed[index] = str(error)
-            self.left_out.pop(index, None)
-            return []
-        try:
-            return [self.draw(sample, sample_rng(self.seed, epoch, index))]
-        except InputError as error:
-            self.left_out[index] = str(error)
+            for_good = not drawing and not isinstance(error, Unreachable)  # another draw may find something
+            (self.failed if for_good else self.left_out)[index] = str(error)
+            if for_good:
+                self.left_out.pop(index, None)
             return []
 
     def run(self, start: int, stop: int) -> abc.Generator[tuple[int, Prepared | None], None, None]:
