@@ -23,6 +23,7 @@ def _total(rank: int, size: int, factor: int) -> int:
 
 def _fail_on_one(rank: int, size: int) -> None:
     sys.stdout.write(f"this is rank {rank}\n")
+    dist.barrier()  # all are connected and have printed
     if rank == 1:
         raise ValueError("no")
 
