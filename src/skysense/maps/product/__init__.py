@@ -1,0 +1,1 @@
+"""Maps on disk: Cloud-Optimized GeoTIFF or Zarr, written part by part, and read back."""
