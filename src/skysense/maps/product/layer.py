@@ -61,7 +61,7 @@ class Layer:
         if self.stored in ("float32", "float16"):
             if self.stored == "float16":
                 values_KHW = np.clip(values_KHW, -65504, 65504)
-            return values_KHW.astype(self.dtype)
+            return values_KHW.astype(self.dtype, copy=False)
         info = np.iinfo(self.dtype)
         low, high = (-127, 127) if self.stored == "int8" else (info.min, 254)
         numbers = values_KHW if self.scale is None else values_KHW / np.array(self.scale, np.float32)[:, None, None]
