@@ -80,8 +80,8 @@ class Sensor:
         """
         if values.shape[axis] != len(names):
             raise InputError(f"{values.shape[axis]} bands but {len(names)} band names ({', '.join(names)})", file=file)
-        plain = [_plain(name) for name in names]
-        missing = [band for band in self.bands if plain.count(_plain(band)) != 1]
+        plain = self.plain_names(names)
+        missing = [band for band in self.bands if plain.count(band) != 1]
         if missing:
             raise InputError(
                 f"{self.name} needs the bands {', '.join(self.bands)}, once each; "
@@ -89,7 +89,12 @@ class Sensor:
                 file=file,
                 fix="Describe the bands by name",
             )
-        return np.take(values, [plain.index(_plain(band)) for band in self.bands], axis=axis)
+        return np.take(values, [plain.index(band) for band in self.bands], axis=axis)
+
+    def plain_names(self, names: Sequence[str]) -> list[str]:
+        """Names as this sensor writes them: ``B02`` is ``B2``; those that it does not have are in capital letters."""
+        own = {_plain(band): band for band in self.bands}
+        return [own.get(plain, plain) for plain in map(_plain, names)]
 
     def check(self, values: NDArray, valid: NDArray | None = None, *, file: str | Path | None = None) -> None:
         """Refuse values that this sensor's unit cannot hold.

@@ -27,7 +27,7 @@ _WILD = re.compile(r"[*?\[]")
 
 @lru_cache(maxsize=8)
 def items_of_file(path: Path) -> list[Any]:
-    """Items of a GeoJSON FeatureCollection, or of a static STAC catalogue or collection and all below it.
+    """Items of a GeoJSON FeatureCollection, a single item, or a static STAC catalogue or collection and all below it.
 
     Args:
         path: on this computer. Assets may lie elsewhere; relative addresses are relative to the file.
@@ -47,7 +47,9 @@ def items_of_file(path: Path) -> list[Any]:
     kind = tree.get("type") if isinstance(tree, dict) else None
     if kind in ("Catalog", "Collection"):
         return _walked(path)
-    if kind != "FeatureCollection" or not isinstance(tree.get("features"), list):
+    if kind == "Feature":
+        tree = {"type": "FeatureCollection", "features": [tree]}
+    elif kind != "FeatureCollection" or not isinstance(tree.get("features"), list):
         raise InputError("is neither a FeatureCollection of STAC items nor a STAC catalogue", file=path)
     for item in tree["features"]:
         assets = item.get("assets") if isinstance(item, dict) else None

@@ -99,12 +99,12 @@ def curate_many(
         SkySenseError: processes died again and again, or this process uses Ray already.
     """
     pace, cluster, out = pace or Pace(), cluster or Cluster(), str(out)
-    ray = _import_ray(cluster)
+    ray = import_ray(cluster)
     run = Run(curation, out, pace)
     told, todo = run.begin(None)
     begin(told)
     if todo:
-        with _connected(ray, cluster):
+        with connected(ray, cluster):
             _do(ray, _Order(curation, out, pace, run.left(), os.getcwd()), todo, cluster, told, progress, signal)
     summary = run.finish()
     if summary is None:
@@ -132,7 +132,7 @@ class _Order:
 # The driver
 
 
-def _import_ray(cluster: Cluster) -> ModuleType:
+def import_ray(cluster: Cluster) -> ModuleType:
     """Ray, told before it is imported what it looks at only then.
 
     Raises:
@@ -147,7 +147,7 @@ def _import_ray(cluster: Cluster) -> ModuleType:
 
 
 @contextmanager
-def _connected(ray: ModuleType, cluster: Cluster) -> Iterator[None]:
+def connected(ray: ModuleType, cluster: Cluster) -> Iterator[None]:
     """Ray while a ``with`` block runs; its end is the end of all that was begun in it.
 
     Raises:

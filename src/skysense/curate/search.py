@@ -73,12 +73,9 @@ def search(
         for item in _items(catalogue, collection, grid, start, end, most_cloud, session):
             name = _name(item)
             try:
-                acquisition = _acquisition(item, collection, catalogue)
-            except _Unusable as reason:
+                acquisition = acquisition_of(item, collection, catalogue)
+            except Unusable as reason:
                 dropped[name] = str(reason)
-                continue
-            except (LookupError, ValueError, TypeError, AttributeError) as error:
-                dropped[name] = f"is malformed ({error})"
                 continue
             cloud = acquisition.cloud_cover
             if start <= acquisition.time < end and (cloud is None or cloud <= most_cloud):
@@ -86,19 +83,26 @@ def search(
     return Found(sorted(found.values(), key=lambda one: (one.time, one.item)), sorted(dropped.items()))
 
 
-def _acquisition(item: Any, collection: Collection, catalogue: Catalogue) -> Acquisition:
+def acquisition_of(item: Any, collection: Collection, catalogue: Catalogue) -> Acquisition:
     """An item of STAC in our words.
 
     Raises:
-        _Unusable: it lacks what is needed, or contradicts itself.
+        Unusable: it lacks what is needed, contradicts itself, or is malformed.
     """
+    try:
+        return _acquisition(item, collection, catalogue)
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise Unusable(f"is malformed ({error})") from error
+
+
+def _acquisition(item: Any, collection: Collection, catalogue: Catalogue) -> Acquisition:
     if not isinstance(item, Mapping):
-        raise _Unusable("is no item")
+        raise Unusable("is no item")
     _extent(item)  # raises
     properties = item.get("properties") or {}
     for name, value in collection.only.items():
         if properties.get(name) != value:
-            raise _Unusable(f"{name} is {properties.get(name)}, not {value}")
+            raise Unusable(f"{name} is {properties.get(name)}, not {value}")
     cloud = properties.get(collection.cloud_cover) if collection.cloud_cover else None
     orbit = properties.get("sat:relative_orbit")
     baseline = properties.get(collection.baseline) if collection.baseline else None
@@ -120,7 +124,7 @@ def _acquisition(item: Any, collection: Collection, catalogue: Catalogue) -> Acq
     )
 
 
-class _Unusable(Exception):
+class Unusable(Exception):
     """Why an item is left out."""
 
 
@@ -159,7 +163,7 @@ def _is_asked_for(item: Any, collection: Collection, boxes: list[Bounds]) -> boo
         return False
     try:
         return any(_touch(box, there) for box in boxes for there in _extent(item))
-    except _Unusable:
+    except Unusable:
         return True
 
 
@@ -252,7 +256,7 @@ def _extent(item: Mapping[str, Any]) -> list[Bounds]:
     """Boxes that an item lies in; everywhere, if it does not say: its files do.
 
     Raises:
-        _Unusable: it says something impossible.
+        Unusable: it says something impossible.
     """
     box = item.get("bbox")
     if box is None:
@@ -261,7 +265,7 @@ def _extent(item: Mapping[str, Any]) -> list[Bounds]:
         half = {4: 2, 6: 3}[len(box)]
         return _boxes((float(box[0]), float(box[1]), float(box[half]), float(box[half + 1])))
     except (LookupError, TypeError, ValueError) as error:
-        raise _Unusable(f"has an impossible bbox {box!r}") from error
+        raise Unusable(f"has an impossible bbox {box!r}") from error
 
 
 def _time(properties: Mapping[str, Any]) -> datetime:
@@ -272,12 +276,12 @@ def _time(properties: Mapping[str, Any]) -> datetime:
         if stamp is not None:
             return _utc(stamp)
         if first is None or last is None:
-            raise _Unusable("has no date")
+            raise Unusable("has no date")
         if _utc(last) - _utc(first) > timedelta(days=1):
-            raise _Unusable("spans more than a day")
+            raise Unusable("spans more than a day")
         return _utc(first)
     except (ValueError, TypeError) as error:
-        raise _Unusable(f"has a date that is none: {stamp or first!r}") from error
+        raise Unusable(f"has a date that is none: {stamp or first!r}") from error
 
 
 def _utc(stamp: str) -> datetime:
@@ -296,7 +300,7 @@ def _assets(item: Mapping[str, Any], collection: Collection, catalogue: Catalogu
     there = item.get("assets") or {}
     missing = sorted({source.asset for source in collection.bands.values()} - set(there))
     if missing:
-        raise _Unusable(f"has no asset {', '.join(missing)}")
+        raise Unusable(f"has no asset {', '.join(missing)}")
     masks = {name: source for name, source in collection.masks.items() if source.asset in there}
     assets = {}
     for name, source in {**collection.bands, **masks}.items():
@@ -305,13 +309,13 @@ def _assets(item: Mapping[str, Any], collection: Collection, catalogue: Catalogu
             asset = _asset(item, source, None if name in masks else collection.nodata)
             assets[name] = replace(asset, imagery=together) if len(together) > 1 else asset
         except (ValueError, TypeError, IndexError) as error:
-            raise _Unusable(f"has impossible proj: or raster: fields at {source.asset} ({error})") from error
+            raise Unusable(f"has impossible proj: or raster: fields at {source.asset} ({error})") from error
         try:
             local = web_address(assets[name].href) is None
         except Gone as reason:
-            raise _Unusable(str(reason)) from reason
+            raise Unusable(str(reason)) from reason
         if local and catalogue.url is not None:
-            raise _Unusable(f"names a file of this computer at {source.asset}: {assets[name].href}")
+            raise Unusable(f"names a file of this computer at {source.asset}: {assets[name].href}")
     return assets
 
 

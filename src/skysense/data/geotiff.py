@@ -89,7 +89,8 @@ def observed(
         ``(H, W)`` of the window.
     """
     no_mask = MaskFlags.alpha if ignore_alpha else MaskFlags.all_valid
-    flags = [dataset.mask_flag_enums[index - 1] for index in indexes]
+    every = dataset.mask_flag_enums  # worked out anew for all bands whenever it is asked for
+    flags = [every[index - 1] for index in indexes]
     if all(MaskFlags.all_valid in one or no_mask in one for one in flags):
         return np.ones((int(box.height), int(box.width)), bool)
     mask_CHW = dataset.read_masks(list(indexes), window=box) > 0
@@ -198,15 +199,25 @@ def _day(text: str, source: str, path: Path) -> np.datetime64:
         raise InputError(f"{source} says {text!r}, which is no date", file=path, fix="Write YYYY-MM-DD") from error
 
 
-def scale_note(dataset: Any, sensor: Sensor) -> tuple[str, ...]:
-    """Compare the pixel size with the one the model was trained on; other scales are read as they are."""
-    transform = dataset.transform
+def pixel_metres(raster: Any) -> float:
+    """Side of a pixel on the ground.
+
+    Args:
+        raster: anything with a CRS, an affine, a height and a width: an open dataset, the grid of a map.
+    """
+    transform = raster.transform
     size = math.sqrt(abs(transform.determinant))
-    if dataset.crs.is_geographic:
-        latitude = transform.f + transform.d * dataset.width / 2 + transform.e * dataset.height / 2
+    if raster.crs.is_geographic:
+        latitude = transform.f + transform.d * raster.width / 2 + transform.e * raster.height / 2
         size *= _METRES_PER_DEGREE * math.sqrt(max(math.cos(math.radians(latitude)), 0.0))
-    elif dataset.crs.is_projected:
-        size *= dataset.crs.linear_units_factor[1]
+    elif raster.crs.is_projected:
+        size *= raster.crs.linear_units_factor[1]
+    return size
+
+
+def scale_note(raster: Any, sensor: Sensor) -> tuple[str, ...]:
+    """Compare the pixel size with the one the model was trained on; other scales are read as they are."""
+    size = pixel_metres(raster)
     if 0.8 <= size / sensor.gsd <= 1.25:
         return ()
     cell = size * sensor.cell_px

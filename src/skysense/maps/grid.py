@@ -41,10 +41,15 @@ class Grid:
         x, y = self.at(window.col, window.row)
         return Grid(self.crs, Affine(a, b, x, d, e, y), window.height, window.width)
 
-    def at(self, col: float, row: float) -> tuple[float, float]:
-        """Map units of a place on the grid; 0, 0 is its first corner."""
+    def at(self, col: Any, row: Any) -> tuple[Any, Any]:
+        """Map units of places on the grid (numbers or arrays); 0, 0 is its first corner."""
         a, b, c, d, e, f = self.transform[:6]
         return a * col + b * row + c, d * col + e * row + f
+
+    def where(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Column and row of places in map units (numbers or arrays), not rounded; the way back of `at`."""
+        a, b, c, d, e, f = (~self.transform)[:6]
+        return a * x + b * y + c, d * x + e * y + f
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:

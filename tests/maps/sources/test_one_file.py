@@ -1,4 +1,4 @@
-"""What a GeoTIFF is taken for, and what is refused with which words."""
+"""What one GeoTIFF is taken for, and what is refused with which words."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from rasterio.enums import ColorInterp
 from skysense.errors import InputError
 from skysense.geo import Window
 from skysense.maps.blend import Layout
-from skysense.maps.scene import UnreadableWindow, open_scene, probe
-from skysense.sensors import OPTICAL_HR, SENTINEL1, SENTINEL2_L2A
+from skysense.maps.source import UnreadableWindow
+from skysense.maps.sources.imagery import Imagery
+from skysense.maps.sources.open import open_source
+from skysense.maps.sources.probe import probe
+from skysense.sensors import OPTICAL_HR, PUBLISHED, SENTINEL1, SENTINEL2_L2A
 from tests.maps.scenes import (
     HR_GRID,
     S2_GRID,
@@ -29,18 +32,29 @@ from tests.maps.scenes import (
 )
 
 
+def open_scene(path: Path, **how) -> Imagery:
+    return open_source(path, reads={one.modality: one for one in PUBLISHED}, **how)
+
+
+def only_file(scene: Imagery):
+    """The raster of a source of one file."""
+    (stack,) = scene.stacks.values()
+    ((((raster,),),),) = (((sheet.rasters for sheet in group.sheets) for group in stack.frames[0].groups),)
+    return raster
+
+
 def check(path: Path, **how) -> tuple[str, ...]:
     scene = open_scene(path, **how)
-    return probe(scene, Layout(*scene.cells, 16, 2).shuffled())
+    return probe(scene, Layout(scene.grid.height, scene.grid.width, 16, 2).shuffled())
 
 
 def test_high_resolution_by_descriptions(tmp_path: Path) -> None:
     scene = open_scene(hr_scene(tmp_path / "a.tif", 70, 100))
-    assert scene.sensor is OPTICAL_HR
-    assert scene.indexes == (1, 2, 3)
-    assert scene.cells == (3, 4)
-    assert scene.transform == HR_GRID
-    assert scene.cell_transform[:6] == tuple(
+    assert only_file(scene).sensor is OPTICAL_HR
+    assert only_file(scene).indexes == (1, 2, 3)
+    assert (scene.grid.height, scene.grid.width) == (3, 4)
+    assert only_file(scene).grid.transform == HR_GRID
+    assert scene.grid.transform[:6] == tuple(
         value if at in (2, 5) else 32 * value for at, value in enumerate(HR_GRID[:6])
     )
 
@@ -51,7 +65,7 @@ def test_high_resolution_by_colours_with_a_near_infrared_band_in_front(tmp_path:
     with rasterio.open(path, "r+") as file:
         file.colorinterp = [ColorInterp.undefined, ColorInterp.blue, ColorInterp.green, ColorInterp.red]
     scene = open_scene(path)
-    assert scene.indexes == (4, 3, 2)
+    assert only_file(scene).indexes == (4, 3, 2)
     with scene.open() as reader:
         read = reader.read(Window(0, 0, 4, 4)).series["hr"]
     np.testing.assert_array_equal(read.values[0, :, :64, :64], values)
@@ -59,7 +73,7 @@ def test_high_resolution_by_colours_with_a_near_infrared_band_in_front(tmp_path:
 
 def test_words_for_colours_are_names(tmp_path: Path) -> None:
     path = write_scene(tmp_path / "a.tif", hr_values(64, 64), names=["Blue", "Green", "Red"], photometric="MINISBLACK")
-    assert open_scene(path).indexes == (3, 2, 1)
+    assert only_file(open_scene(path)).indexes == (3, 2, 1)
 
 
 def test_bare_positions_are_not_names(tmp_path: Path) -> None:
@@ -72,10 +86,10 @@ def test_bare_positions_are_not_names(tmp_path: Path) -> None:
 
 def test_sentinel_2_by_names_in_any_order(tmp_path: Path) -> None:
     scene = open_scene(s2_scene(tmp_path / "a.tif", 9, 13), date="2024-02-29")
-    assert scene.sensor is SENTINEL2_L2A
-    assert scene.cells == (9, 13)
-    assert scene.cell_transform == S2_GRID
-    assert scene.date == np.datetime64("2024-02-29")
+    assert only_file(scene).sensor is SENTINEL2_L2A
+    assert (scene.grid.height, scene.grid.width) == (9, 13)
+    assert scene.grid.transform == S2_GRID
+    assert only_file(scene).date == np.datetime64("2024-02-29")
     with scene.open() as reader:
         series = reader.read(Window(4, 8, 8, 8)).series["s2"]
     np.testing.assert_array_equal(series.values[0, :, :5, :5], s2_values(9, 13)[:, 4:, 8:])
@@ -87,13 +101,13 @@ def test_sentinel_2_by_names_in_any_order(tmp_path: Path) -> None:
 
 def test_date_from_tags(tmp_path: Path) -> None:
     scene = open_scene(s1_scene(tmp_path / "a.tif", s1_values(8, 8)))
-    assert scene.sensor is SENTINEL1
-    assert scene.date == np.datetime64("2024-07-14")
+    assert only_file(scene).sensor is SENTINEL1
+    assert only_file(scene).date == np.datetime64("2024-07-14")
     assert scene.notes == ("date 2024-07-14 (tag SKYSENSE_DATE)",)
     stamped = open_scene(hr_scene(tmp_path / "b.tif", 64, 64, tags={"TIFFTAG_DATETIME": "2023:05:06 11:12:13"}))
-    assert stamped.date == np.datetime64("2023-05-06")
+    assert only_file(stamped).date == np.datetime64("2023-05-06")
     undated = open_scene(hr_scene(tmp_path / "c.tif", 64, 64))
-    assert np.isnat(undated.date)
+    assert np.isnat(only_file(undated).date)
     assert undated.notes == ("no date: the date embedding is left out",)
 
 
@@ -101,7 +115,7 @@ def test_a_date_that_is_none(tmp_path: Path) -> None:
     path = hr_scene(tmp_path / "a.tif", 64, 64, tags={"SKYSENSE_DATE": "2023-02-30"})
     with pytest.raises(InputError, match=r"a\.tif: tag SKYSENSE_DATE says '2023-02-30', which is no date"):
         open_scene(path)
-    assert open_scene(path, date="2023-02-28").date == np.datetime64("2023-02-28")
+    assert only_file(open_scene(path, date="2023-02-28")).date == np.datetime64("2023-02-28")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +233,7 @@ def test_units_are_never_guessed(tmp_path: Path) -> None:
     path = write_scene(tmp_path / "a.tif", s1_values(16, 16), names=names, transform=S2_GRID)
     with pytest.raises(InputError, match=r"does not say its unit; sentinel-1-grd must be 'dB'.*SKYSENSE_UNIT=dB"):
         open_scene(path)
-    assert open_scene(path, unit="dB").sensor is SENTINEL1
+    assert only_file(open_scene(path, unit="dB")).sensor is SENTINEL1
     with pytest.raises(InputError, match=r"is in 'linear'; sentinel-1-grd must be 'dB'\. Convert it first"):
         open_scene(path, unit="linear")
     wide = write_scene(tmp_path / "b.tif", hr_values(64, 64).astype(np.uint16), names="RGB")
