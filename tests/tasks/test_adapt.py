@@ -76,6 +76,7 @@ def test_the_file_answers_as_the_run_did(tmp_path: Path) -> None:
     assert outcome.evaluation is not None
     adapted = load_adapted(outcome.model)
     assert adapted.task == "segmentation" and adapted.classes == ("ground", "thing") and adapted.per_cell == 32
+    assert adapted.card["adapted"]["cells"] == 4
     assert not any("parametrizations" in name for name in adapted.encoder.state_dict())
     again = evaluate(adapted, data.select("val"), tmp_path / "again")
     assert again.results.metrics == pytest.approx(outcome.evaluation.results.metrics)

@@ -107,6 +107,7 @@ def adapt(
             "way": config.way,
             "epochs": len(module.history),
             "simulated": data.simulated,
+            "cells": max(splits["train"].read(0).sample.grid),  # windows of maps of one answer each are like this
         }
     }
     module.eval()

@@ -98,8 +98,8 @@ class Reading:
         Raises:
             InputError: none of the sensors is there, or one lacks a band.
         """
-        after = None if example.after is None else self._sample(example.after)
-        ready = replace(example, sample=self._sample(example.sample), after=after)
+        after = None if example.after is None else self.sample(example.after)
+        ready = replace(example, sample=self.sample(example.sample), after=after)
         target = example.target
         if isinstance(target, int) or (isinstance(target, np.ndarray) and target.ndim == 1):
             per_cell: Literal[1, 32] = 32 if "hr" in self.sensors else 1
@@ -111,7 +111,12 @@ class Reading:
         """A data set that reads its examples ready."""
         return replace(data, read_item=_Ready(self, data.read_item))
 
-    def _sample(self, sample: Sample) -> Sample:
+    def sample(self, sample: Sample) -> Sample:
+        """Imagery as the model reads it: its sensors and bands, few enough frames, the region of its position.
+
+        Raises:
+            InputError: none of the sensors is there, or one lacks a band.
+        """
         if not set(sample.series) & set(self.sensors):
             raise InputError(f"{sample.name} has {', '.join(sample.series)}, and none of {', '.join(self.sensors)}")
         chosen = sample.only(tuple(self.sensors)).read_as(self.sensors)

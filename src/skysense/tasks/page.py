@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from skysense.data.labelled.dataset import LabelledData
-from skysense.data.labelled.draw import draw_boxes, enlarge, overlay_mask, palette, picture
+from skysense.data.labelled.draw import CHANGE, draw_boxes, enlarge, overlay_mask, palette, picture
 from skysense.data.labelled.example import UNLABELLED, Boxes, Change, Example, OrientedBoxes, Task, masks_of
 from skysense.data.labelled.pairs import CHANGE_CLASSES
 from skysense.errors import need
@@ -44,7 +44,6 @@ _COLUMNS = {
         "answer before", "answer after", "answer change",
     ),
 }  # fmt: skip
-_CHANGE_COLOURS = np.array([[40, 40, 40], [230, 60, 20]], np.uint8)
 
 
 def write_page(
@@ -177,7 +176,7 @@ def _change(before: Picture, after: Picture, target: Change, prediction: ChangeM
         named = [(image, mask) for image, mask in ((before, first), (after, second)) if mask is not None]
         shown += [overlay_mask(image, mask, colours, opacity=0.55) for image, mask in named]
         only = np.where(change == 0, UNLABELLED, change).astype(np.uint8)  # what did not change stays to be seen
-        shown.append(overlay_mask(after, only, _CHANGE_COLOURS, opacity=0.7))
+        shown.append(overlay_mask(after, only, CHANGE, opacity=0.7))
     return shown
 
 
@@ -185,7 +184,7 @@ def _key(task: Task, classes: Sequence[str]) -> Figure:
     """What the colours of the pictures stand for."""
     named = [] if task == "change" else list(zip(classes, palette(max(len(classes), 2)), strict=False))
     if task in ("change", "semantic-change"):
-        named.append((CHANGE_CLASSES[1], _CHANGE_COLOURS[1]))
+        named.append((CHANGE_CLASSES[1], CHANGE[1]))
     patches = need("matplotlib.patches", "train")
     columns = min(len(named), 6)
     figure = need("matplotlib.figure", "train").Figure(figsize=(1.4 * columns, 0.25 * -(-len(named) // columns) + 0.1))

@@ -28,7 +28,7 @@ from skysense.tasks.detection.boxes import Found
 from skysense.tasks.detection.seams import View, of_image
 from skysense.tasks.predictions import ChangeMap, ClassMap, ClassScores, Detections, Prediction
 
-_OVERLAP = 4
+OVERLAP = 4
 """A window shares a quarter of its side with its neighbour."""
 
 
@@ -115,11 +115,11 @@ def pieces_of(image: int, example: Example, task: Task, window_cells: int) -> li
     rows, cols = example.sample.grid
     if task in ("classification", "multilabel") or max(rows, cols) <= window_cells:
         return [Piece(image, Window(0, 0, *example.grid), example.grid)]
-    windows = cover(rows, cols, window_cells, window_cells - window_cells // _OVERLAP)
+    windows = cover(rows, cols, window_cells, window_cells - window_cells // OVERLAP)
     windows = [window.scaled(example.per_cell) for window in windows]
     side = window_cells * example.per_cell
-    down = _shared(sorted({window.row for window in windows}), side)
-    right = _shared(sorted({window.col for window in windows}), side)
+    down = shared(sorted({window.row for window in windows}), side)
+    right = shared(sorted({window.col for window in windows}), side)
     made = []
     for window in windows:
         (above, below), (left, right_of) = down[window.row], right[window.col]
@@ -127,10 +127,10 @@ def pieces_of(image: int, example: Example, task: Task, window_cells: int) -> li
     return made
 
 
-def _shared(starts: Sequence[int], side: int) -> dict[int, tuple[int, int]]:
+def shared(starts: Sequence[int], side: int) -> dict[int, tuple[int, int]]:
     """By start of a window along one axis, the pixels it shares with the one before and the one after."""
-    shared = [one + side - other for one, other in pairwise(starts)]
-    return dict(zip(starts, zip([0, *shared], [*shared, 0], strict=True), strict=True))
+    common = [one + side - other for one, other in pairwise(starts)]
+    return dict(zip(starts, zip([0, *common], [*common, 0], strict=True), strict=True))
 
 
 @dataclass

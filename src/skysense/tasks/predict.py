@@ -60,7 +60,7 @@ class Predictor:
             for piece in pieces_of(image, example, self.task, self.window_cells)
         )
         for group in grouped(pieces, self.batch_size, lambda pair: (pair[1].grid, pair[1].per_cell)):
-            answers = self._answers([example for _, example in group])
+            answers = self.answers([example for _, example in group])
             for (piece, _), answer in zip(group, answers, strict=True):
                 canvases[piece.image].put(piece, answer)
         return [canvas.prediction() for canvas in canvases]
@@ -78,8 +78,13 @@ class Predictor:
                 canvases[one.piece.image - first].put(one.piece, answer)
         return [canvas.prediction() for canvas in canvases]
 
-    def _answers(self, examples: Sequence[Example]) -> Iterator[Answer]:
-        """Those of examples of one size, averaged over the mirror images."""
+    @torch.inference_mode()
+    def answers(self, examples: Sequence[Example]) -> Iterator[Answer]:
+        """What the head says of windows of one size, each for itself, averaged over the mirror images.
+
+        Args:
+            examples: as the encoder reads them; their labels are not looked at.
+        """
         if self.symmetries == (0,):
             yield from self._once(examples)
             return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from skysense.tasks.rotated import pairs
-from skysense.tasks.rotated.pairs import Sweep
+from skysense.tasks.rotated.pairs import Sweep, banded
 
 COORDINATES = st.integers(0, 12)
 BOXES = st.lists(st.tuples(COORDINATES, COORDINATES, COORDINATES, COORDINATES), max_size=12)
@@ -24,7 +26,7 @@ def meeting(a: Tensor, b: Tensor) -> Tensor:
     return ((a[:, None, :2] <= b[:, 2:]) & (b[:, :2] <= a[:, None, 2:])).all(dim=-1)
 
 
-def found(sweep: Sweep) -> list[tuple[int, int]]:
+def found(sweep: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[int, int]]:
     return [(int(i), int(j)) for block in sweep for i, j in zip(*block, strict=True)]
 
 
@@ -50,3 +52,13 @@ def test_blocks_leave_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "_BLOCK", 20)
     assert len(list(Sweep(boxes, boxes))) > 20
     assert sorted(found(Sweep(boxes, boxes))) == whole
+
+
+@given(BOXES, BOXES)
+def test_bands_leave_nothing_out_and_say_nothing_twice(first: list, second: list) -> None:
+    a, b = boxes_of(first), boxes_of(second)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs, "_BAND", 2)
+        assert sorted(found(banded(a, b))) == sorted(found(Sweep(a, b)))
+        within = [tuple(sorted(pair)) for pair in found(banded(a))]
+    assert sorted(within) == sorted(tuple(sorted(pair)) for pair in found(Sweep(a)))

@@ -23,6 +23,8 @@ _FIRST: tuple[Colour, ...] = (
 )  # fmt: skip
 """Seven that people with colour-blindness tell apart (Okabe and Ito 2002), then some between them."""
 _GOLDEN = 0.6180339887  # hues a golden section apart never come close to each other
+CHANGE = np.array([[40, 40, 40], [230, 60, 20]], np.uint8)
+"""Colours of unchanged and changed."""
 UNSEEN: Colour = (96, 96, 96)
 """Pixels that nobody observed."""
 DARKEST = 600

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skysense.errors import InputError
 from skysense.tasks.rotated.iou import checked, overlap_of_pairs, reach, rotated_iou
-from skysense.tasks.rotated.pairs import Sweep
+from skysense.tasks.rotated.pairs import banded
 
 
 def rotated_nms(boxes_N5: Tensor, scores_N: Tensor, threshold: float) -> Tensor:
@@ -58,8 +58,21 @@ def batched_rotated_nms(boxes_N5: Tensor, scores_N: Tensor, groups_N: Tensor | N
 
 def _kept_of_pairs(boxes_N5: Tensor, groups_N: Tensor | None, threshold: float) -> Tensor:
     """Which of boxes in falling order of their scores stay, from those pairs alone that can meet."""
-    better, worse = _rivals(boxes_N5, groups_N, threshold)
-    stays_N = torch.ones(len(boxes_N5), dtype=torch.bool, device=boxes_N5.device)
+    return stays(len(boxes_N5), *_rivals(boxes_N5, groups_N, threshold))
+
+
+def stays(count: int, better: Tensor, worse: Tensor) -> Tensor:
+    """Greedy suppression when it is known which boxes overlap too much.
+
+    Args:
+        count: how many boxes there are, N; they are in falling order of their scores.
+        better: of pairs that overlap too much the place of the better box, ``(P,)``.
+        worse: and that of the other.
+
+    Returns:
+        Which boxes stay, ``(N,)`` bool.
+    """
+    stays_N = torch.ones(count, dtype=torch.bool, device=better.device)
     # a box without an undecided better rival stays, and its worse rivals go; the best undecided box is always such one
     while len(better):
         contested_N = torch.zeros_like(stays_N)
@@ -73,7 +86,7 @@ def _kept_of_pairs(boxes_N5: Tensor, groups_N: Tensor | None, threshold: float) 
 def _rivals(boxes_N5: Tensor, groups_N: Tensor | None, threshold: float) -> tuple[Tensor, Tensor]:
     """Pairs of one group that overlap too much: the better and the worse box, ``(P,)`` each."""
     pairs = [torch.empty(2, 0, dtype=torch.long, device=boxes_N5.device)]
-    for i_P, j_P in Sweep(reach(boxes_N5)):
+    for i_P, j_P in banded(reach(boxes_N5)):
         if groups_N is not None:
             same_P = groups_N[i_P] == groups_N[j_P]
             i_P, j_P = i_P[same_P], j_P[same_P]

@@ -8,6 +8,7 @@ Letters: 4 is (x1, y1, x2, y2), N and M boxes, R rows with a run each, P pairs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
@@ -17,6 +18,8 @@ from torch import Tensor
 
 _BLOCK = 1 << 22
 """Pairs at a time: what they take stays below half a gigabyte."""
+_BAND = 4096
+"""Boxes in a band, about."""
 
 
 class _Runs(NamedTuple):
@@ -68,6 +71,35 @@ class Sweep:
         meet &= b_4M[low].index_select(0, j_P) <= a_4N[high].index_select(0, i_P)
         found = meet.nonzero()[:, 0]
         return i_P.index_select(0, found), j_P.index_select(0, found)
+
+
+def banded(a_N4: Tensor, b_M4: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """The pairs of `Sweep`, with work that grows with the number of boxes where these are spread over a large area.
+
+    A sweep looks at all boxes of a strip through the whole area. Here each band of the area is swept for itself; a pair
+    counts in the band in which what the two have in common begins.
+
+    Args:
+        a_N4: horizontal boxes.
+        b_M4: others on the same device; None for the pairs within ``a_N4``.
+
+    Yields:
+        Blocks of pairs: places in the first set and in the second, ``(P,)`` each.
+    """
+    others_M4 = a_N4 if b_M4 is None else b_M4
+    count = max(len(a_N4), len(others_M4)) // _BAND
+    if count < 2 or not len(a_N4) or not len(others_M4):
+        yield from Sweep(a_N4, b_M4)
+        return
+    low, high = min(float(one[:, 1].min()) for one in (a_N4, others_M4)), float(a_N4[:, 3].max())
+    edges = [low + (high - low) * band / count for band in range(1, count)]
+    for top, bottom in pairwise([-math.inf, *edges, math.inf]):
+        i_N, j_M = (((one[:, 1] < bottom) & (one[:, 3] >= top)).nonzero()[:, 0] for one in (a_N4, others_M4))
+        for i_P, j_P in Sweep(a_N4[i_N], None if b_M4 is None else b_M4[j_M]):
+            i_P, j_P = i_N[i_P], j_M[j_P]
+            begins_P = torch.maximum(a_N4[i_P, 1], others_M4[j_P, 1])
+            here_P = (begins_P >= top) & (begins_P < bottom)
+            yield i_P[here_P], j_P[here_P]
 
 
 def _between(a_4N: Tensor, b_4M: Tensor, axis: int) -> list[_Runs]:
