@@ -20,7 +20,7 @@ from skysense.data.places import Places
 from skysense.demo import DEMO, REAL, demo
 from skysense.errors import InputError
 from skysense.maps.embed import EmbedResult
-from skysense.maps.raster import write_png
+from skysense.maps.quicklook import write_png
 
 BANNER = "Simulated data."
 
@@ -39,6 +39,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.long
 def test_without_real_places_an_earth_is_simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "simulate", partial(simulate, regions=2, places_per_region=4, footprint_cells=8))
     monkeypatch.setattr(module, "simulate_scene", partial(simulate_scene, height=256, width=512))
@@ -96,12 +97,13 @@ def test_the_picture_of_a_scene_and_of_its_features_show_the_same_ground(
         path=tmp_path / "map.tif",
         quicklook=tmp_path / "map.png",
         shape=(3, 4, 8),
-        sensor="",
+        sensors=(),
         windows=1,
         empty=0,
         skipped=(),
+        lost={},
         observed=32,
-        open_rows=1,
+        resumed=0,
         notes=(),
     )
     picture = module.scene_and_map(scene, result)

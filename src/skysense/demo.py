@@ -18,13 +18,14 @@ from skysense.benchmark.probe import Progress, probe_model
 from skysense.benchmark.writing import add_tables
 from skysense.data.corpus import Corpus
 from skysense.data.earth import simulate, simulate_scene
+from skysense.data.geotiff import band_names
 from skysense.data.joined import JoinedPlaces
 from skysense.data.places import Places
 from skysense.data.places_layout import DATASET_FILE
 from skysense.errors import InputError
 from skysense.files import make_folder
 from skysense.maps.embed import EmbedResult, embed
-from skysense.maps.scene import open_scene
+from skysense.maps.job import Settings
 from skysense.model.assembly import SkySense
 from skysense.model.loading import load
 from skysense.pretrain.config import PretrainConfig
@@ -35,6 +36,7 @@ from skysense.probes.features import FrozenFeatures, extract
 from skysense.probes.prepare import FRAMES
 from skysense.probes.table import Table
 from skysense.report import Report, prototypes_in_use
+from skysense.sensors import OPTICAL_HR
 
 DEMO = replace(
     RECIPE,
@@ -129,9 +131,9 @@ def demo(
         model,
         source.scene,
         out / f"{source.name}_features.tif",
-        window_cells=MAP_WINDOW,
+        settings=Settings(window_cells=MAP_WINDOW),
         overwrite=True,
-        progress=lambda done, total: tell(done, total, "4/5 mapping"),
+        progress=lambda done, total, speed: tell(done, total, f"4/5 mapping, {speed}"),
     )
     features = extract(
         model, source.shown, frames=FRAMES, progress=lambda done, total: tell(done, total, "5/5 drawing the report")
@@ -277,11 +279,12 @@ def scene_and_map(path: Path, mapped: EmbedResult) -> NDArray[np.uint8]:
     from rasterio.errors import NotGeoreferencedWarning
 
     assert mapped.quicklook is not None
-    scene = open_scene(path)
-    factor = max(1, PICTURE_SIDE // max(scene.cells))
-    height, width = (factor * side for side in scene.cells)
+    cells = mapped.shape[1:]
+    factor = max(1, PICTURE_SIDE // max(cells))
+    height, width = (factor * side for side in cells)
     with rasterio.open(path) as file:
-        image = file.read(scene.indexes, out_shape=(3, height, width))
+        bands = OPTICAL_HR.select(np.array(file.indexes), band_names(file), axis=0, file=path)
+        image = file.read(bands.tolist(), out_shape=(3, height, width))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # it is a picture
         with rasterio.open(mapped.quicklook) as file:

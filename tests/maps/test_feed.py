@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from affine import Affine
 
 from skysense.geo import RegionTable, Window, region_cell
+from skysense.maps.answer import Regions
 from skysense.maps.blend import Layout
 from skysense.maps.feed import prepare, read_ahead
-from skysense.maps.scene import open_scene
-from tests.maps.scenes import hr_scene, hr_values, write_scene
+from skysense.maps.parts import Part
+from tests.maps.fakes import ArraySource
+from tests.maps.scenes import s1_values
 
 
 def test_reading_ahead_keeps_order_and_bounds() -> None:
@@ -58,26 +59,27 @@ def test_closing_early_ends_the_thread() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
 
 
-def test_batches_are_full_and_every_window_is_accounted_for(tmp_path: Path) -> None:
-    values = hr_values(32 * 8 * 3, 32 * 8 * 3).clip(1)
-    values[:, 256:512, 256:512] = 0  # the window in the middle
-    scene = open_scene(write_scene(tmp_path / "a.tif", values, names="RGB", nodata=0))
-    layout = Layout(*scene.cells, 8, 0)
-    some = list(prepare(scene, layout, 3, RegionTable([])))
+def test_batches_are_full_and_every_window_is_accounted_for() -> None:
+    values = s1_values(24, 24)
+    values[:, 8:16, 8:16] = np.nan  # the window in the middle
+    layout = Layout(24, 24, 8, 0)
+    whole = Part(0, 0, Window(0, 0, 24, 24))
+    some = list(prepare(ArraySource(values), [(whole, layout)], 3, None))
     assert [len(one.windows) for one in some] == [3, 3, 2]
-    assert [one.empty for one in some] == [0, 1, 0]
-    assert sum(one.done for one in some) == len(layout) == 9
+    assert [one.account.empty for one in some] == [0, 1, 0]
+    assert [one.last for one in some] == [False, False, True]
+    assert sum(one.looked_at for one in some) == len(layout) == 9
     assert [window for one in some for window in one.windows] == [w for w in layout if w != Window(8, 8, 8, 8)]
-    batch = some[0].batch
-    assert batch is not None
-    assert batch.region_B.tolist() == [-1, -1, -1]
-    np.testing.assert_array_equal(batch.frames["hr"].values_BTCHW[1, 0], values[:, :256, 256:512])
+    np.testing.assert_array_equal(some[0].samples[1].series["s1"].values[0], values[:, :8, 8:16])
+    assert some[0].samples[1].lon is None, "positions are only worked out for a model with regions"
 
 
-def test_a_window_that_hangs_over_the_end_of_the_world_still_has_a_region(tmp_path: Path) -> None:
-    transform = Affine(2.8e-6, 0, 180 - 100 * 2.8e-6, 0, -2.8e-6, 10)
-    scene = open_scene(hr_scene(tmp_path / "a.tif", 100, 100, crs="EPSG:4326", transform=transform))
+def test_a_window_that_hangs_over_the_end_of_the_world_still_has_a_region() -> None:
+    transform = Affine(9e-5, 0, 180 - 4 * 9e-5, 0, -9e-5, 10)
+    source = ArraySource(s1_values(4, 4), crs="EPSG:4326", transform=transform)
     cell = region_cell(179.9999, 9.9999)
-    (some,) = prepare(scene, Layout(*scene.cells, 16, 2), 1, RegionTable([cell - 1, cell]))
-    assert some.batch is not None
-    assert some.batch.region_B.tolist() == [1]
+    regions = Regions(RegionTable([cell - 1, cell]), (True, True))
+    whole = Part(0, 0, Window(0, 0, 4, 4))
+    (some,) = prepare(source, [(whole, Layout(4, 4, 16, 2))], 2, regions)
+    assert some.samples[0].region == 1
+    assert some.account.no_context == 0

@@ -1,23 +1,25 @@
 """Overlapping windows become one map, row by row, with memory that does not grow with the scene's height.
 
-Letters: D features, h w cells of the map.
+Letters: K channels, H W pixels.
 
 A window of ``n`` cells that overlaps its neighbours by ``o`` has the weight ``a(r) b(c)``; ``a`` and ``b`` are raised
 cosines that rise over the first and fall over the last ``o`` cells, except on sides where the window touches the border
-of the map: there they stay one, since no neighbour follows. A cell of the map is the mean of the windows that observed
-it, weighted so.
+of the map: there they stay one, since no neighbour follows. A place of the map is the mean of the windows that observed
+it, weighted so. Scores finer than a cell have weights at the centres of their pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skysense.errors import ConfigError
 from skysense.geo import WINDOW_CELLS, Window, cover, raised_cosine
+from skysense.maps.answer import Rows, Scores, WindowAnswer
 
 
 @dataclass(frozen=True)
@@ -63,81 +65,125 @@ class Layout:
         cols = self.cols
         return (Window(row, col, self.size, self.size) for row in self.rows for col in cols)
 
+    def touching(self, area: Window) -> list[Window]:
+        """The windows that share ground with a part of the map, row by row."""
+        rows = [row for row in self.rows if area.row - self.size < row < area.row + area.height]
+        cols = [col for col in self.cols if area.col - self.size < col < area.col + area.width]
+        return [Window(row, col, self.size, self.size) for row in rows for col in cols]
+
     def shuffled(self) -> Iterator[Window]:
         """All windows in an order that is mixed, and the same every time."""
         rows, cols = self.rows, self.cols
         order = np.random.default_rng(0).permutation(len(rows) * len(cols))
         return (Window(rows[at // len(cols)], cols[at % len(cols)], self.size, self.size) for at in order.tolist())
 
-    def weights(self, window: Window) -> NDArray[np.float32]:
-        """Weights ``(size, size)`` of one of the windows."""
+    def weights(self, window: Window, per_cell: int = 1) -> NDArray[np.float32]:
+        """Weights of one of the windows, ``(size, size)`` times the pixels along the side of a cell."""
+        down = window.row == 0, window.row + self.size >= self.height
+        across = window.col == 0, window.col + self.size >= self.width
+        return _weights(self.size * per_cell, self.overlap * per_cell, down, across)
 
-        def side(start: int, length: int) -> NDArray[np.float32]:
-            weights = raised_cosine(self.size, self.overlap)
-            if start == 0:
-                weights[: self.overlap] = 1
-            if start + self.size >= length:
-                weights[self.size - self.overlap :] = 1
-            return weights
 
-        return np.outer(side(window.row, self.height), side(window.col, self.width))
+@lru_cache(maxsize=32)  # inner windows, and those at sides and corners
+def _weights(size: int, overlap: int, down: tuple[bool, bool], across: tuple[bool, bool]) -> NDArray[np.float32]:
+    def side(first: bool, last: bool) -> NDArray[np.float32]:
+        weights = raised_cosine(size, overlap)
+        if first:
+            weights[:overlap] = 1
+        if last:
+            weights[size - overlap :] = 1
+        return weights
+
+    return np.outer(side(*down), side(*across))
 
 
 class RowBlender:
-    """Adds up windows that come row by row and hands on rows of the map as soon as no window can touch them.
+    """Adds up the windows of a part of a map, which come row by row, and hands on rows that no window can touch.
 
     Args:
         layout: where the windows lie.
-        features: D.
-        block: rows that are handed on together (the last block may be shorter).
-        emit: gets the first row of a block and its values ``(D, rows, width)`` float32, NaN where nothing was observed.
+        area: the part, cells of the map.
+        scores: channels and pixels per cell of what is blended.
+        block: rows of cells that are handed on together (the last block may be shorter).
+        emit: gets the first row of a block, counted in cells from the top of the part, and its blended scores.
     """
 
     def __init__(
-        self, layout: Layout, features: int, block: int, emit: Callable[[int, NDArray[np.float32]], None]
+        self, layout: Layout, area: Window, scores: Scores, block: int, emit: Callable[[int, Rows], None]
     ) -> None:
-        self.layout, self.block = layout, block
+        self.layout, self.area, self.block = layout, area, block
         self._emit = emit
-        self._top = 0  # first row of the map that is still open
-        self._sum_Dhw = np.zeros((features, block + layout.size, layout.width), np.float32)
-        self._weight_hw = np.zeros((block + layout.size, layout.width), np.float32)
+        self._top = 0  # first row of the part that is still open
+        rows = block + layout.size
+        self._sums = {name: _Sum(channels, per_cell, rows, area.width) for name, (channels, per_cell) in scores.items()}
 
     @property
     def open_rows(self) -> int:
-        """Rows held in memory: a block and a window, whatever the height of the map."""
-        return len(self._weight_hw)
+        """Rows of cells held in memory: a block and a window, whatever the height of the part."""
+        return self.block + self.layout.size
 
-    def add(self, window: Window, values_Dhw: NDArray[np.float32], observed_hw: NDArray[np.bool_]) -> None:
-        """Add the features of a window; rows above it are finished from now on.
+    def add(self, window: Window, answer: WindowAnswer) -> None:
+        """Add what was answered to a window; rows above it are finished from now on.
 
         Args:
-            window: of the layout, not above the one before.
-            values_Dhw: ``(D, size, size)``, finite.
-            observed_hw: ``(size, size)`` cells that count.
+            window: of the layout, touching the part, not above the one before.
+            answer: its scores.
         """
-        self._finish(window.row)
-        rows = min(window.height, self.layout.height - window.row)
-        cols = min(window.width, self.layout.width - window.col)
-        weights_hw = (self.layout.weights(window) * observed_hw)[:rows, :cols]
-        at = window.row - self._top
-        self._sum_Dhw[:, at : at + rows, window.col : window.col + cols] += values_Dhw[:, :rows, :cols] * weights_hw
-        self._weight_hw[at : at + rows, window.col : window.col + cols] += weights_hw
+        top = max(window.row - self.area.row, 0)
+        while self._top + self.block <= top:
+            self._hand_on(self.block)
+        common = window.intersect(self.area)
+        if common is None:
+            return
+        inside = Window(common.row - window.row, common.col - window.col, common.height, common.width)
+        row, col = common.row - self.area.row - self._top, common.col - self.area.col
+        for name, one in self._sums.items():
+            values_KHW, observed_HW = answer.maps[name]
+            weights_HW = self.layout.weights(window, one.per_cell) * observed_HW
+            one.add(row, col, inside, values_KHW, weights_HW)
 
     def close(self) -> None:
         """Hand on what is left."""
-        self._finish(self.layout.height)
-        if self._top < self.layout.height:
-            self._hand_on(self.layout.height - self._top)
-
-    def _finish(self, row: int) -> None:
-        while self._top + self.block <= row:
-            self._hand_on(self.block)
+        while self._top < self.area.height:
+            self._hand_on(min(self.block, self.area.height - self._top))
 
     def _hand_on(self, rows: int) -> None:
-        with np.errstate(invalid="ignore"):  # 0 / 0 = NaN where nothing was observed
-            block_Dhw = self._sum_Dhw[:, :rows] / self._weight_hw[:rows]
-        self._emit(self._top, block_Dhw)
+        self._emit(self._top, {name: one.take(rows) for name, one in self._sums.items()})
         self._top += rows
-        for open_rows in (self._sum_Dhw.swapaxes(0, 1), self._weight_hw):
+
+
+class _Sum:
+    """Weighted sums of one score over the open rows of a part."""
+
+    def __init__(self, channels: int, per_cell: int, rows: int, cols: int) -> None:
+        self.per_cell = per_cell
+        if per_cell == 1:  # many channels of few cells: as models answer and tiles are written, vector by vector
+            self._sum_KHW = np.zeros((rows, cols, channels), np.float32).transpose(2, 0, 1)
+        else:
+            self._sum_KHW = np.zeros((channels, rows * per_cell, cols * per_cell), np.float32)
+        self._weight_HW = np.zeros((rows * per_cell, cols * per_cell), np.float32)
+
+    def add(
+        self, row: int, col: int, inside: Window, values_KHW: NDArray[np.float32], weights_HW: NDArray[np.float32]
+    ) -> None:
+        """Add some cells of a window at a row and a column of the open ones."""
+        of = inside.scaled(self.per_cell).slices()
+        to = Window(row, col, inside.height, inside.width).scaled(self.per_cell).slices()
+        self._sum_KHW[:, *to] += values_KHW[:, *of] * weights_HW[of]
+        self._weight_HW[to] += weights_HW[of]
+
+    def take(self, rows: int) -> NDArray[np.float32]:
+        """Means of the first rows of cells, which make room for as many new ones below."""
+        rows *= self.per_cell
+        with np.errstate(invalid="ignore"):  # 0 / 0 = NaN where nothing was observed
+            block_KHW = self._sum_KHW[:, :rows] / self._weight_HW[:rows]
+        for open_rows in (self._sum_KHW.swapaxes(0, 1), self._weight_HW):
             open_rows[:-rows] = open_rows[rows:].copy()
             open_rows[-rows:] = 0
+        return block_KHW
+
+
+def memory_of(scores: Scores, block: int, size: int, width: int) -> int:
+    """Bytes of the open rows of a part ``width`` cells wide."""
+    rows = block + size
+    return sum(4 * (channels + 1) * rows * width * per_cell**2 for channels, per_cell in scores.values())

@@ -1,37 +1,36 @@
-"""A scene in, a raster of features out: read a window, run, blend, write, forget.
-
-Three things go on at a time: a thread reads the windows of the next batches, the model runs on the present one, and a
-thread compresses and writes the rows that are finished. Memory grows with the scene's width, not with its height.
-Letters: B windows of a batch, D features, h w cells.
-"""
+"""Imagery in, a map of features out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from typing import Any
 
 from skysense import __version__
-from skysense.errors import ConfigError, InputError, OutputError
-from skysense.maps.blend import Layout, RowBlender
-from skysense.maps.feed import Prepared, Skipped, prepare, read_ahead
-from skysense.maps.quicklook import CellSample, draw
-from skysense.maps.raster import BLOCK, FeatureRaster, Precision, create
-from skysense.maps.scene import Scene, open_scene, probe
+from skysense.errors import ConfigError, OutputError
+from skysense.maps.account import Account, Skipped
+from skysense.maps.answer import Answerer
+from skysense.maps.features import FEATURES, FeatureAnswerer, FeatureRecipe, Precision
+from skysense.maps.fit import Components, Fit, fit, sample_cells
+from skysense.maps.job import Job, Settings, begin
+from skysense.maps.making import Progress, make
+from skysense.maps.planner import plan_words, try_out
+from skysense.maps.product.memory import check_size
+from skysense.maps.product.read import open_product
+from skysense.maps.quicklook import draw
+from skysense.maps.source import Source
+from skysense.maps.sources.imagery import Imagery
+from skysense.maps.sources.named import Entry, What, named
+from skysense.maps.sources.open import AreaLike, open_source
+from skysense.maps.sources.probe import probe
 from skysense.model.assembly import SkySense
+from skysense.model.modes import evaluating
 from skysense.model.weights import weights_sha256
-from skysense.observation import Batch
-from skysense.sensors import Sensor, Unit
+from skysense.sensors import Modality, Sensor, Unit
 
-WINDOW_CELLS = 16
-"""Side of a window: that of a pre-training view (512 px of high-resolution imagery, 16 px of Sentinel)."""
-_READ_AHEAD = 3  # batches
+MOST_BANDS = 256
+"""Maps of more bands become a Zarr if nothing else is said: many programs do not open such a GeoTIFF."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,262 +38,201 @@ class EmbedResult:
     """What came out.
 
     Attributes:
-        path: the GeoTIFF of features.
+        path: the map.
         quicklook: the picture beside it, or None.
-        shape: D features, height and width in cells.
-        sensor: name of the sensor the scene was read as.
-        windows: how many the scene has.
+        shape: features, height and width in cells.
+        sensors: names of the sensors the imagery was read as.
+        windows: how many the map has.
         empty: of these, windows without an observed pixel; they cost nothing.
         skipped: windows that could not be used.
+        lost: frames that could not be read, for people, and in how many windows they were left out.
         observed: cells that have features.
-        open_rows: rows of the map held in memory at a time.
-        notes: what a person should know about how the scene was understood.
+        resumed: parts that an earlier run had finished.
+        notes: what a person should know about how the imagery was understood.
     """
 
     path: Path
     quicklook: Path | None
     shape: tuple[int, int, int]
-    sensor: str
+    sensors: tuple[str, ...]
     windows: int
     empty: int
     skipped: tuple[Skipped, ...]
+    lost: dict[str, int]
     observed: int
-    open_rows: int
+    resumed: int
     notes: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from skysense.maps.draw import file_html
+
+        facts = {"windows": self.windows, "skipped": len(self.skipped), "notes": "; ".join(self.notes)}
+        return file_html(self.path, facts)
 
 
 def embed(
-    model: SkySense,
-    scene: str | Path,
+    model: SkySense | str | Path,
+    source: What,
     out: str | Path,
     *,
+    area: AreaLike | None = None,
+    grid: Modality | None = None,
     sensor: Sensor | str | None = None,
     unit: Unit | str | None = None,
     date: str | None = None,
-    window_cells: int = WINDOW_CELLS,
-    overlap_cells: int | None = None,
-    batch_size: int = 8,
+    frames: int | None = None,
+    dims: int | None = None,
     precision: Precision = "float32",
+    settings: Settings | None = None,
+    device: str = "cpu",
     quicklook: bool = True,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    in_memory: bool = False,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> EmbedResult:
-    """Write the fused features of a whole scene as a GeoTIFF on the scene's own grid.
+    """Write the fused features of every cell of some imagery on its own grid; the same call goes on after a cut.
 
     Args:
-        model: on the device it is to run on; put into evaluation mode for the time being.
-        scene: a GeoTIFF of one sensor and one date, see `open_scene`.
-        out: the GeoTIFF to write.
-        sensor: what the scene is, where the file does not say it; see `open_scene`.
-        unit: of its numbers, where the file does not say it.
-        date: ``YYYY-MM-DD``, where the file does not say it.
-        window_cells: side of a window, a multiple of 4 cells.
-        overlap_cells: shared by neighbouring windows; an eighth of a window if None.
-        batch_size: windows per forward.
-        precision: of the output.
-        quicklook: also write a picture of the features beside the output (``out.png``).
-        overwrite: replace existing outputs.
-        progress: called with windows done and windows in all.
+        model: on its device, put into evaluation mode for the time being; or its file, which every process loads.
+        source: what is read, see `open_source`.
+        out: ``.tif`` (a Cloud-Optimized GeoTIFF) or ``.zarr``; without a suffix it gets ``.tif`` up to 256 features,
+            ``.zarr`` above.
+        area: what part of the ground, see `open_source`.
+        grid: whose lattice the map has, see `open_source`.
+        sensor: what the imagery is, where the files do not say it.
+        unit: of its numbers, where the files do not say it.
+        date: ``YYYY-MM-DD``, where the files do not say it.
+        frames: most frames of a Sentinel series in a window; all if None.
+        dims: principal components that are kept instead of all features.
+        precision: of the map; ``int8`` has a scale per feature.
+        settings: windows, batches, processes.
+        device: where a model's file is loaded to.
+        quicklook: also write a picture of the features beside the map (``out.png``).
+        overwrite: replace existing outputs, and begin anew where another run left its work.
+        in_memory: the map is going to be read as a whole: refuse one that is too large for that.
+        progress: called with windows done, windows in all, and words.
+        say: called with what is going to be done before it is done.
 
     Raises:
-        InputError: the scene cannot be used; the message names the file and what to do.
-        OutputError: the output exists or cannot be written.
+        InputError: the imagery or the model cannot be used; the message names the file and what to do.
+        OutputError: the output exists or cannot be written; what was finished stays for the next call.
         ConfigError: settings that contradict themselves.
     """
-    scene, out = Path(scene), Path(out)
-    picture = out.with_suffix(".png") if quicklook else None
-    _check_outputs(scene, out, picture, overwrite)
-    if batch_size < 1:
-        raise ConfigError(f"batch size {batch_size}: it must be at least 1")
-    what = _open(model, scene, sensor=sensor, unit=unit, date=date)
-    overlap = window_cells // 8 if overlap_cells is None else overlap_cells
-    layout = Layout(*what.cells, window_cells, overlap)
-    what = replace(what, notes=(*what.notes, *probe(what, layout.shuffled())))
-    tags = _tags(model, what, layout)
-    run = _Run(model, what, layout, batch_size, progress)
-    with _evaluating(model):
-        sample, shape, open_rows = run.write(out, tags, precision)
+    settings = settings or Settings()
+    recipe = FeatureRecipe(model if isinstance(model, SkySense) else Path(model), device, precision)
+    answerer = recipe.build()
+    with evaluating(answerer.model):
+        given: dict[str, Any] = {"area": area, "grid": grid, "sensor": sensor, "unit": unit, "date": date}
+        imagery = _imagery(answerer.model, source, frames=frames, **given)
+        notes = (*imagery.notes, *probe(imagery, settings.layout_of(imagery).shuffled()))
+        unfitted = FeatureAnswerer(answerer.model, precision, dims=dims)
+        if in_memory:
+            check_size(imagery.grid, unfitted.layers)
+        out = named_output(Path(out), len(unfitted.layers[0].bands))
+        picture = _picture(out, overwrite) if quicklook else None
+        about = about_run(answerer.model, imagery, settings, {"precision": precision, "dims": dims})
+        job = begin(imagery, unfitted, out, settings, about, overwrite=overwrite, source_files=paths_of(source))
+        if dims is not None or precision == "int8":
+            recipe = replace(recipe, fit=fitted(job, answerer, dims, precision))
+            answerer = FeatureAnswerer(answerer.model, precision, recipe.fit)
+            job = job.with_layers(answerer.layers)
+        resumed = len(job.parting.parts) - len(job.todo())
+        if say is not None:
+            say(plan_words(job, answerer, try_out(job, answerer, job.todo())))
+        account = make(job, recipe, answerer, settings, progress)
+    notes += account.notes()
+    _finish(job, about | _learned(recipe.fit) | {"notes": list(notes), "account": account.to_json()}, picture)
+    return _result(job, account, picture, resumed, notes)
+
+
+def _imagery(model: SkySense, source: What, *, frames: int | None, **given: Any) -> Imagery:
+    """The source as a model reads it."""
+    if frames is not None and frames < 1:
+        raise ConfigError(f"frames {frames}: it must be at least 1")
+    reads = {key: model.sensor_of(key) for key in model.modalities}
+    most: dict[Modality, int] | None = None if frames is None else {key: frames for key in reads if key != "hr"}
+    return open_source(source, reads=reads, frames=most, **given)
+
+
+def _picture(out: Path, overwrite: bool) -> Path:
+    picture = out.with_suffix(".png")
+    if picture.exists() and not overwrite:
+        raise OutputError("exists already", file=picture, fix="Choose another name, or --overwrite true replaces it")
+    return picture
+
+
+def _learned(fit: Fit | None) -> dict[str, Any]:
+    if fit is None or fit.axes_DK is None:
+        return {}
+    return {"explained_variance": fit.explained, "components": Components(fit.mean_D, fit.axes_DK).to_json()}
+
+
+def _finish(job: Job, metadata: dict[str, Any], picture: Path | None) -> None:
+    job.work.finish(metadata)
     if picture is not None:
-        draw(out, picture, sample)
-    notes = what.notes
-    if run.not_finite:
-        notes += (f"{run.not_finite} pixels read in its windows hold NaN or infinite values and count as no-data",)
-    if run.no_context:
-        notes += (
-            f"{run.no_context} of {len(layout)} windows lie in regions whose prototypes this model never learned: "
-            "their geo-context is zero",
-        )
+        with open_product(job.work.out) as product:
+            draw(product, FEATURES, picture)
+
+
+def _result(job: Job, account: Account, picture: Path | None, resumed: int, notes: tuple[str, ...]) -> EmbedResult:
     return EmbedResult(
-        path=out,
+        path=job.work.out,
         quicklook=picture,
-        shape=shape,
-        sensor=what.sensor.name,
-        windows=len(layout),
-        empty=run.empty,
-        skipped=tuple(run.skipped),
-        observed=sample.observed,
-        open_rows=open_rows,
+        shape=(len(job.work.layers[0].bands), job.layout.height, job.layout.width),
+        sensors=tuple(one.name for one in job.source.sensors.values()),
+        windows=account.windows,
+        empty=account.empty,
+        skipped=tuple(account.skipped),
+        lost=dict(account.lost),
+        observed=account.observed,
+        resumed=resumed,
         notes=notes,
     )
 
 
-def _open(
-    model: SkySense, path: Path, *, sensor: Sensor | str | None, unit: Unit | str | None, date: str | None
-) -> Scene:
-    """Open a scene as the model reads it: an encoder of four bands takes these out of a scene with more."""
-    reads = {key: model.sensor_of(key) for key in model.modalities}
-    scene = open_scene(path, sensor=sensor, unit=unit, date=date, among=tuple(reads.values()))
-    wanted = reads.get(scene.sensor.modality)
-    if wanted is None:
-        raise InputError(f"is {scene.sensor.name}; this model reads {', '.join(reads) or 'nothing'}", file=path)
-    if wanted == scene.sensor:
-        return scene
-    return open_scene(path, sensor=wanted, unit=unit or scene.sensor.unit, date=date)
+def fitted(job: Job, answerer: Answerer, dims: int | None, precision: Precision) -> Fit:
+    """Projection and scales of a map: those that an earlier run kept, or learned now and kept."""
+    kept = job.work.kept_array("fit")
+    if kept is not None:
+        return Fit.of_arrays(kept)
+    cells_ND = sample_cells(job.source, job.layout, answerer, FEATURES, job.batch_size)
+    found = fit(cells_ND, dims, scaled=precision == "int8")
+    job.work.keep_array("fit", found.arrays())
+    return found
 
 
-class _Run:
-    """One pass over a scene, and what it counted."""
-
-    def __init__(
-        self,
-        model: SkySense,
-        scene: Scene,
-        layout: Layout,
-        batch_size: int,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self.model, self.scene, self.layout, self.batch_size = model, scene, layout, batch_size
-        self._progress = progress
-        self._total, self._done = len(layout), 0
-        self.empty, self.not_finite, self.no_context = 0, 0, 0
-        self.skipped: list[Skipped] = []
-
-    def write(
-        self, out: Path, tags: dict[str, str], precision: Precision
-    ) -> tuple[CellSample, tuple[int, int, int], int]:
-        """Compute and write the map; returns a sample of its cells, its shape and the rows held in memory."""
-        height, width = self.scene.cells
-        sample = CellSample(height * width)
-        bands = band_names(self.model)
-        shape = (len(bands), height, width)
-        place = {"crs": self.scene.crs, "transform": self.scene.cell_transform}
-        table = self.model.region_table
-        prepared = read_ahead(lambda: prepare(self.scene, self.layout, self.batch_size, table), _READ_AHEAD)
-        with (
-            create(out, shape=shape, bands=bands, tags=tags, precision=precision, **place) as raster,
-            _Writer(raster, sample) as writer,
-            closing(prepared),
-        ):
-            blender = RowBlender(self.layout, len(bands), BLOCK, writer.write)
-            for some in prepared:
-                self._count(some)
-                if some.batch is not None:
-                    for window, *features in zip(some.windows, *forward(self.model, some.batch), strict=True):
-                        blender.add(window, *features)
-                if self._progress is not None:
-                    self._progress(self._done, self._total)
-            blender.close()
-            writer.finish()
-            if not sample.observed:
-                raise InputError("no cell is at least half observed", file=self.scene.path, fix="Check its no-data")
-            if self.skipped:
-                raster.tag({"SKYSENSE_SKIPPED_WINDOWS": str(len(self.skipped))})
-        return sample, shape, blender.open_rows
-
-    def _count(self, some: Prepared) -> None:
-        self._done += some.done
-        self.empty += some.empty
-        self.skipped += some.skipped
-        self.not_finite += some.not_finite
-        if some.batch is not None and self.model.geo is not None:
-            region_B, learned = some.batch.region_B, self.model.geo.initialised.cpu()
-            self.no_context += int(((region_B < 0) | ~learned[region_B.clamp(min=0)]).sum())
+def named_output(out: Path, bands: int) -> Path:
+    """A name with a suffix, which says the format."""
+    if out.suffix:
+        return out
+    return out.with_name(out.name + (".tif" if bands <= MOST_BANDS else ".zarr"))
 
 
-def band_names(model: SkySense) -> list[str]:
-    """What the bands of the output are called: ``fused 0 ...``, then ``context 0 ...`` if the model has regions."""
-    width = model.config.fusion.dim
-    parts = ("fused", "context")[: model.cells_dim // width]
-    return [f"{part} {at}" for part in parts for at in range(width)]
+def paths_of(source: What) -> list[Path]:
+    """Files and folders that a source names."""
+    found = named(source)
+    entries = [found] if isinstance(found, Entry) else list(found.values())
+    return [path for entry in entries for path in entry.paths]
 
 
-def forward(model: SkySense, batch: Batch) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Run the model on its own device.
+def about_run(model: SkySense, source: Source, settings: Settings, more: dict[str, Any]) -> dict[str, Any]:
+    """What decides the pixels of a map; a run goes on only with the same, and a map carries it.
 
     Args:
-        model: in evaluation mode, without autograd.
-        batch: on any device.
-
-    Returns:
-        Features ``(B, D, h, w)`` and the cells ``(B, h, w)`` that have any.
+        model: that answers.
+        source: what is read.
+        settings: windows and batches.
+        more: what else decides.
     """
-    features = model(batch.to(next(model.parameters()).device))
-    return features.cells_BDhw.float().cpu().numpy(), features.occupied_Bhw.cpu().numpy()
-
-
-class _Writer:
-    """Writes finished rows in a thread, one block at a time."""
-
-    def __init__(self, raster: FeatureRaster, sample: CellSample) -> None:
-        self._raster, self._sample = raster, sample
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
-        self._last: Future[None] | None = None
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
-
-    def write(self, row: int, values_Dhw: NDArray[np.float32]) -> None:
-        """Begin to write rows; waits for the rows before, and raises what went wrong with them."""
-        self.finish()
-        self._last = self._thread.submit(self._write, row, values_Dhw)
-
-    def finish(self) -> None:
-        """Wait until everything is written."""
-        if self._last is not None:
-            self._last.result()
-
-    def _write(self, row: int, values_Dhw: NDArray[np.float32]) -> None:
-        self._sample.add(values_Dhw)
-        self._raster.write(row, values_Dhw)
-
-
-@contextmanager
-def _evaluating(model: SkySense) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(training)
-
-
-def _check_outputs(scene: Path, out: Path, picture: Path | None, overwrite: bool) -> None:
-    if out.suffix.lower() not in (".tif", ".tiff"):
-        raise OutputError("the output is a GeoTIFF", file=out, fix="Call it .tif")
-    if out.resolve() == scene.resolve():
-        raise OutputError("is the scene itself", file=out, fix="Choose another name for the output")
-    for path in (out, picture):
-        if path is not None and path.exists() and not overwrite:
-            raise OutputError("exists already", file=path, fix="Choose another name, or allow overwriting")
-
-
-def _tags(model: SkySense, scene: Scene, layout: Layout) -> dict[str, str]:
-    tags = {
-        "SOFTWARE": f"skysense {__version__}",
-        "MODEL_SHA256": weights_sha256(model.state_dict()),
-        "SOURCE": scene.path.name,
-        "SOURCE_SENSOR": scene.sensor.name,
-        "SOURCE_BANDS": ",".join(scene.sensor.bands),
-        "WINDOW_CELLS": str(layout.size),
-        "OVERLAP_CELLS": str(layout.overlap),
-        "PIXELS_PER_CELL": str(scene.cell_px),
+    layout = settings.layout_of(source)
+    return {
+        "software": f"skysense {__version__}",
+        "model": {"sha256": weights_sha256(model.state_dict()), "card": model.card},
+        "source": source.about(),
+        "window_cells": layout.size,
+        "overlap_cells": layout.overlap,
+        "batch_size": settings.batch_size,
+        **more,
     }
-    if not np.isnat(scene.date):
-        tags["DATE"] = str(scene.date)
-    if scene.simulated:
-        tags["SIMULATED"] = "yes"
-    return {f"SKYSENSE_{key}": value for key, value in tags.items()}

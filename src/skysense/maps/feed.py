@@ -1,106 +1,114 @@
-"""From the windows of a scene to batches for the model, read ahead in a thread of its own."""
+"""From the windows of parts of a map to batches of samples, read ahead in a thread of its own."""
 
 from __future__ import annotations
 
-import math
+import os
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from skysense.geo import RegionTable, Window
-from skysense.maps.scene import Scene, SceneReader, UnreadableWindow
-from skysense.observation import Batch, Sample, collate
+from skysense.geo import Window
+from skysense.maps.account import Account, Skipped
+from skysense.maps.answer import Regions
+from skysense.maps.parts import Part
+from skysense.maps.source import Source, SourceReader, UnreadableWindow
+from skysense.maps.sources.position import Positions
+from skysense.observation import Sample
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A window that could not be used; its cells are no-data unless a neighbour covers them."""
-
-    window: Window
-    reason: str
+GDAL_CACHE = 64 << 20
+"""Bytes of decoded tiles that GDAL keeps, unless the environment says otherwise (``GDAL_CACHEMAX``); its own default is
+a twentieth of the machine's memory."""
 
 
 @dataclass
 class Prepared:
-    """Windows ready for the model, and those that fell away on the way to them."""
+    """Windows of a part ready to be answered, and what became of those before them.
 
+    Attributes:
+        part: they touch it.
+        windows, samples: a batch, row by row; may be empty.
+        looked_at: windows that this accounts for, those that fell away included.
+        account: of those that begin in the part.
+        last: no window of the part follows.
+    """
+
+    part: Part
     windows: list[Window] = field(default_factory=list)
-    batch: Batch | None = None
-    empty: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
-    not_finite: int = 0
-
-    @property
-    def done(self) -> int:
-        """How many windows this accounts for."""
-        return len(self.windows) + self.empty + len(self.skipped)
+    samples: list[Sample] = field(default_factory=list)
+    looked_at: int = 0
+    account: Account = field(default_factory=Account)
+    last: bool = False
 
 
-def prepare(scene: Scene, windows: Iterable[Window], batch_size: int, table: RegionTable) -> Iterator[Prepared]:
-    """Read windows and put those with observed pixels side by side; the others are counted on the way.
+def prepare(
+    source: Source, todo: Iterable[tuple[Part, Iterable[Window]]], batch_size: int, regions: Regions | None
+) -> Generator[Prepared, None, None]:
+    """Read windows of parts and put those with observed pixels side by side; the others are counted on the way.
+
+    Every part begins a batch of its own, so that its batches do not depend on the part before.
 
     Args:
-        scene: to read from.
-        windows: row by row.
-        batch_size: samples per batch; the last may be smaller.
-        table: regions of the model; a window belongs to the region of its centre.
+        source: to read from.
+        todo: parts and their windows; asked for the next when the one before is read.
+        batch_size: samples per batch; the last one of a part may be smaller.
+        regions: of the model, if it has any.
     """
-    lon_lat = _Positions(scene) if len(table) else None
-    with scene.open() as reader:
-        some, samples = Prepared(), list[Sample]()
-        for window in windows:
-            sample = _read(reader, window, some)
-            if sample is not None:
-                if lon_lat is not None:
-                    lon, lat = lon_lat.centre(window)
-                    sample = replace(sample, lon=lon, lat=lat, region=table.slot(lon, lat))
-                some.windows.append(window)
-                samples.append(sample)
-            if len(samples) == batch_size:
-                yield _packed(some, samples, reader)
-                some, samples = Prepared(), []
-        if some.done:
-            yield _packed(some, samples, reader)
+    import rasterio
+
+    positions = Positions(source.grid) if regions is not None else None
+    cache = int(os.environ.get("GDAL_CACHEMAX", GDAL_CACHE))
+    with rasterio.Env(GDAL_CACHEMAX=cache), source.open() as reader:
+        for part, windows in todo:
+            some = Prepared(part)
+            for window in windows:
+                sample = _read(reader, window, some)
+                if sample is not None:
+                    if regions is not None and positions is not None:
+                        sample = _placed(sample, window, regions, positions, some)
+                    some.windows.append(window)
+                    some.samples.append(sample)
+                if len(some.samples) == batch_size:
+                    yield some
+                    some = Prepared(part)
+            some.last = True
+            yield some
 
 
-def _read(reader: SceneReader, window: Window, some: Prepared) -> Sample | None:
+def _read(reader: SourceReader, window: Window, some: Prepared) -> Sample | None:
+    some.looked_at += 1
+    sample, empty, skipped = None, False, list[Skipped]()
+    not_finite = reader.pixels_not_finite
     try:
         sample = reader.read(window)
     except UnreadableWindow as error:
-        some.skipped.append(Skipped(window, error.what))
-        return None
-    if not any(series.valid.any() for series in sample.series.values()):
-        some.empty += 1
-        return None
-    return sample
+        skipped.append(Skipped(window, error.what))
+    else:
+        empty = not any(series.valid.any() for series in sample.series.values())
+    lost, reader.lost[:] = list(reader.lost), []
+    if begins_in(some.part, window):
+        account = some.account
+        account.windows += 1
+        account.empty += empty
+        account.skipped += skipped
+        account.lost.update(lost)
+        account.not_finite += reader.pixels_not_finite - not_finite
+    return None if empty else sample
 
 
-def _packed(some: Prepared, samples: list[Sample], reader: SceneReader) -> Prepared:
-    batch = collate(samples) if samples else None
-    not_finite, reader.pixels_not_finite = reader.pixels_not_finite, 0
-    return replace(some, batch=batch, not_finite=not_finite)
+def begins_in(part: Part, window: Window) -> bool:
+    """Whether the first cell of a window lies in a part: of all parts it touches, one has it."""
+    return part.window.intersect(Window(window.row, window.col, 1, 1)) is not None
 
 
-class _Positions:
-    """WGS 84 positions on a scene."""
-
-    def __init__(self, scene: Scene) -> None:
-        from pyproj import Transformer
-
-        self._to_degrees = Transformer.from_crs(scene.crs.to_wkt(), "EPSG:4326", always_xy=True)
-        self._grid, self._cells = scene.cell_transform, scene.cells
-
-    def centre(self, window: Window) -> tuple[float | None, float | None]:
-        """Longitude and latitude of the middle of what a window shows of the scene; None where the CRS has none."""
-        a, b, c, d, e, f = self._grid[:6]
-        row = (window.row + min(window.row + window.height, self._cells[0])) / 2
-        col = (window.col + min(window.col + window.width, self._cells[1])) / 2
-        lon, lat = self._to_degrees.transform(a * col + b * row + c, d * col + e * row + f)
-        return (lon, lat) if math.isfinite(lon) and math.isfinite(lat) else (None, None)
+def _placed(sample: Sample, window: Window, regions: Regions, positions: Positions, some: Prepared) -> Sample:
+    lon, lat = positions.centre(window)
+    slot = regions.table.slot(lon, lat)
+    if not regions.has(slot) and begins_in(some.part, window):
+        some.account.no_context += 1
+    return replace(sample, lon=lon, lat=lat, region=slot)
 
 
 def read_ahead(make: Callable[[], Iterable[_T]], depth: int) -> Generator[_T, None, None]:
