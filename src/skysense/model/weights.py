@@ -24,6 +24,7 @@ from skysense.model.config import ModelConfig
 from skysense.model.released import some
 
 FORMAT = "skysense-model"
+_ADAPTED = "skysense-adapted"  # see skysense.tasks.adapted
 VERSION = 1
 
 
@@ -136,6 +137,12 @@ def read_about(path: str | Path) -> About:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise InputError(f"is truncated or no safetensors file ({error})", file=path) from error
+    if metadata.get("format") == _ADAPTED:
+        raise InputError(
+            "is a model adapted to a task, and here one is needed that is not",
+            file=path,
+            fix="skysense map makes maps with it, skysense evaluate judges it; otherwise give a model.safetensors",
+        )
     if metadata.get("format") != FORMAT:
         raise InputError(
             "is a safetensors file, but no skysense model",
