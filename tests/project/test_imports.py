@@ -9,7 +9,7 @@ EXTRAS = ("lightning", "torchmetrics", "tensorboard", "matplotlib", "sklearn", "
 LIGHT = ("skysense", "skysense.model.assembly", "skysense.observation")
 CORE = tuple(
     f"skysense.{room}"
-    for room in ("cli", "data.earth", "data.places", "maps.embed", "model.weights", "pretrain.loop", "sensors")
+    for room in ("cli", "data.earth", "data.places", "maps.front", "model.weights", "pretrain.loop", "sensors")
 )
 
 PROGRAM = """

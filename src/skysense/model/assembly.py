@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,12 @@ from skysense.model.swin import Hidden, Swin
 from skysense.model.vit import ViT
 from skysense.observation import DAYS, Batch, Frames
 from skysense.sensors import MODALITIES, Modality, Sensor, sensor_of
+
+if TYPE_CHECKING:
+    import xarray
+
+    from skysense.maps.product.read import Product
+    from skysense.maps.sources.named import What
 
 Piece = Literal["hr", "s2", "s1", "align_s2", "align_s1", "dates", "fusion"]
 PIECES: tuple[Piece, ...] = get_args(Piece)
@@ -156,6 +162,12 @@ class SkySense(nn.Module):
         from skysense.model.hub import save_pretrained
 
         save_pretrained(self, folder)
+
+    def embed(self, what: What, out: str | Path | None = None, **options: Any) -> xarray.Dataset | Product:
+        """The features of every cell of some imagery; the same as `skysense.embed`."""
+        from skysense.maps.front import embed  # upward, and only when called: the maps know the model
+
+        return embed(self, what, out, **options)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **options: Any) -> SkySense:
