@@ -149,6 +149,7 @@ def test_files_that_are_no_adapted_models_are_refused(
     assert "is no adapted model" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_what_was_learned_is_not_judged(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A copy of a published data set, learned from and judged by other shares of it."""
     aid.write(tmp_path, per_class=4, size=64)

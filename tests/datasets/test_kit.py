@@ -75,6 +75,7 @@ def test_real_patches_are_read_as_they_are(kit: Path, copy: Path) -> None:
             np.testing.assert_array_equal(example.sample.series["s1"].values[0], file.read())
 
 
+@pytest.mark.long
 def test_real_patches_from_check_to_report(copy: Path, tmp_path: Path) -> None:
     found = {one.about: one for one in check_dataset("bigearthnet-mm", copy)}
     assert found["layout"].state == found["read"].state == "good"

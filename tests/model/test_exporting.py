@@ -64,6 +64,7 @@ def test_series_of_any_size_batch_and_number_of_dates(model: SkySense, tmp_path:
         program(*imagery(1, 10, 8, 2, 2))
 
 
+@pytest.mark.long
 def test_all_sensors_from_256_px_on(model: SkySense) -> None:
     """At 256 px the last map is one window, which is not shifted; it is at 512."""
     program = export(model).module()

@@ -391,6 +391,7 @@ def test_a_page_that_cannot_be_written_does_not_end_a_run(
     assert [note for note in outcome.notes if "report.html" in note and "no space" in note]
 
 
+@pytest.mark.long
 def test_compiled_blocks_learn_the_same(earth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the compiler's front end alone: what it would hand to a backend is run as it is."""
     compile_with = torch.compile

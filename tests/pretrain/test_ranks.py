@@ -179,7 +179,12 @@ def assert_close_states(one: dict[str, Any], two: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "parallel"), [(2, DDP), (2, FSDP), (4, ParallelConfig(strategy="fsdp", checkpointing="full"))]
+    ("size", "parallel"),
+    [
+        (2, DDP),
+        (2, FSDP),
+        pytest.param(4, ParallelConfig(strategy="fsdp", checkpointing="full"), marks=pytest.mark.long),
+    ],
 )
 def test_first_step_of_many_is_that_of_one(
     earth: Path, alone: Path, tmp_path: Path, size: int, parallel: ParallelConfig
@@ -196,6 +201,7 @@ def test_first_step_of_many_is_that_of_one(
     assert_close_states(saved(alone, 1)["tensors"], saved(tmp_path, 1)["tensors"])
 
 
+@pytest.mark.long
 def test_a_signal_to_one_stops_all_and_the_same_ranks_go_on_bit_for_bit(
     earth: Path, sharded: Path, tmp_path: Path
 ) -> None:
@@ -236,6 +242,7 @@ def test_drop_path_leaves_the_same_out_however_many_ranks(earth: Path, alone: Pa
     assert_close_rows(row, other)
 
 
+@pytest.mark.long
 def test_in_bfloat16_sharded_ranks_learn_about_what_copies_do(earth: Path, tmp_path: Path) -> None:
     rows = []
     for parallel in (DDP, FSDP):
@@ -256,7 +263,7 @@ def test_what_goes_wrong_on_the_first_rank_ends_all_with_its_message(earth: Path
     assert Checkpoints(tmp_path / "checkpoints", keep=3).steps() == [1]
 
 
-@pytest.mark.parametrize("parallel", [DDP, FSDP])
+@pytest.mark.parametrize("parallel", [DDP, pytest.param(FSDP, marks=pytest.mark.long)])
 def test_a_step_that_is_ill_on_one_rank_is_skipped_by_all(
     earth: Path, tmp_path: Path, parallel: ParallelConfig
 ) -> None:

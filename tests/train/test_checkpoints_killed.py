@@ -106,6 +106,7 @@ def save_and_die(rank: int, size: int, folder: str, step: int, moment: int, vict
 
 
 @pytest.mark.parametrize("step", [3, 2])
+@pytest.mark.long
 def test_killed_at_every_moment_alone(step: int, tmp_path: Path) -> None:
     """While a new checkpoint is written, which removes an old one; while one is replaced."""
     moments = run(killed_alone, str(tmp_path), step, processes=1, timeout=120)[0]

@@ -213,6 +213,7 @@ def test_only_on_loopback_and_closed_after(folder):
         Rehearsal(folder.parent)
 
 
+@pytest.mark.long
 def test_in_a_process_of_its_own(folder, tmp_path):
     with Apart(folder, bandwidth=50e6) as archive:
         assert told(archive.url("earth-search"))["id"] == "earth-search-aws"
