@@ -15,10 +15,21 @@ from rich.markup import escape
 from rich.table import Table
 
 import skysense
-from skysense import curate_cli, data_plan_cli, datasets_cli, plan_cli, shards_cli, tasks_cli, weights_cli
+from skysense import (
+    curate_cli,
+    data_plan_cli,
+    datasets_cli,
+    map_cli,
+    maps_cli,
+    plan_cli,
+    search_cli,
+    shards_cli,
+    tasks_cli,
+    view_cli,
+    weights_cli,
+)
 from skysense.errors import InputError, SkySenseError, Stopped
 from skysense.pretrain.config import PretrainConfig
-from skysense.sensors import SENSORS, Unit
 from skysense.terminal import bar, console
 
 
@@ -232,51 +243,6 @@ def _probe(options: Namespace) -> int:
     return 0
 
 
-def _embed_parser() -> ArgumentParser:
-    """turn a scene into a map of features"""
-    parser = ArgumentParser(description="Write the features of a whole scene as a GeoTIFF on the scene's own grid.")
-    parser.add_argument("scene", type=Path, help="a GeoTIFF of one sensor and one date")
-    parser.add_argument("out", type=Path, help="the GeoTIFF to write; a picture goes beside it")
-    parser.add_argument("--model", type=Path, required=True, help="model.safetensors of a run")
-    parser.add_argument("--sensor", type=str, default=None, help=f"if the file does not say: {', '.join(SENSORS)}")
-    parser.add_argument("--unit", type=Unit, default=None, help="of its numbers, if the file does not say")
-    parser.add_argument("--date", type=str, default=None, help="YYYY-MM-DD, if the file does not say")
-    parser.add_argument("--window_cells", type=int, default=16, help="side of a window in cells, a multiple of 4")
-    parser.add_argument("--overlap_cells", type=int, default=None, help="shared by neighbours; an eighth by default")
-    parser.add_argument("--batch_size", type=int, default=8, help="windows at once")
-    parser.add_argument("--precision", type=Literal["float32", "float16"], default="float32", help="of the output")
-    parser.add_argument("--device", type=str, default=None, help="cpu, cuda, cuda:1; a GPU if there is one")
-    parser.add_argument("--overwrite", type=bool, default=False, help="replace existing outputs")
-    return parser
-
-
-def _embed(options: Namespace) -> int:
-    import torch
-
-    from skysense.maps.embed import embed
-    from skysense.model.loading import load
-
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    names = ("sensor", "unit", "date", "window_cells", "overlap_cells", "batch_size", "precision", "overwrite")
-    with bar("embedding") as progress:
-        result = embed(
-            load(options.model, device=device),
-            options.scene,
-            options.out,
-            progress=progress,
-            **{name: options[name] for name in names},
-        )
-    for note in result.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]")
-    for skipped in result.skipped:
-        console.print(f"[yellow]no-data: {escape(str(skipped))}[/yellow]")
-    dim, height, width = result.shape
-    console.print(f"{escape(str(result.path))}: {dim} features on {height} x {width} cells of {result.sensor}")
-    if result.quicklook is not None:
-        console.print(f"{escape(str(result.quicklook))}: their three principal components")
-    return 0
-
-
 def _demo_parser() -> ArgumentParser:
     """the whole thread in minutes: places, pre-train, probe, map, report"""
     parser = ArgumentParser(description="From imagery to a map with a model of your own, on two CPU cores.")
@@ -427,7 +393,11 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "probe": _probe_parser,
     "adapt": tasks_cli.adapt_parser,
     "evaluate": tasks_cli.evaluate_parser,
-    "embed": _embed_parser,
+    "embed": maps_cli.embed_parser,
+    "map": map_cli.parser,
+    "search": search_cli.search_parser,
+    "fewshot": search_cli.fewshot_parser,
+    "view": view_cli.parser,
     "datasets": datasets_cli.parser,
     "shards": shards_cli.parser,
     "weights": weights_cli.parser,
@@ -448,7 +418,11 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "probe": _probe,
     "adapt": tasks_cli.adapt,
     "evaluate": tasks_cli.evaluate,
-    "embed": _embed,
+    "embed": maps_cli.embed,
+    "map": map_cli.run,
+    "search": search_cli.search,
+    "fewshot": search_cli.fewshot,
+    "view": view_cli.run,
     "datasets": datasets_cli.run,
     "shards": shards_cli.run,
     "weights": weights_cli.run,

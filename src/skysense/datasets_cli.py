@@ -13,7 +13,7 @@ from skysense.terminal import bar, console
 
 
 def parser() -> ArgumentParser:
-    """Published data sets: skysense datasets list | show NAME | check NAME DIR"""
+    """published data sets: skysense datasets list | show NAME | check NAME DIR"""
     return ArgumentParser(description="Published benchmark data sets: what they are, and whether a folder is one.")
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def parser() -> ArgumentParser:
-    """Corpora of shards: skysense shards make | show | check | card"""
+    """corpora of shards: skysense shards make | show | check | card"""
     return ArgumentParser(description="Corpora of shards: what is streamed while a model learns without labels.")
 
 

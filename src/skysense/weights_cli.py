@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def parser() -> ArgumentParser:
-    """Released weights: skysense weights inspect | convert | verify FILE"""
+    """released weights: skysense weights inspect | convert | verify FILE"""
     return ArgumentParser(
         description="Released weights of SkySense and SkySense++: what a file holds, and whether it is whole."
     )
