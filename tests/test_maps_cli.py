@@ -28,8 +28,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_imagery_becomes_a_map(tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
     scene = s2_scene(tmp_path / "s2.tif", 20, 24)
     arguments = ["embed", f"{{s2: {scene}}}", str(tmp_path / "out"), "--model", weights, "--device", "cpu"]
-    assert main([*arguments, "--dims", "4", "--precision", "int8", "--window_cells", "8"]) == 0
-    printed = " ".join(capsys.readouterr().out.split())
+    status = main([*arguments, "--dims", "4", "--precision", "int8", "--window_cells", "8"])
+    found = capsys.readouterr()
+    assert status == 0, found.err
+    printed = " ".join(found.out.split())
     assert "12 windows of 8 cells in 1 part, about 0.048 km², 4 features int8: up to 2.56 kB" in printed
     assert "no date: the date embedding is left out" in printed
     assert "out.tif: 4 features on 20 x 24 cells of sentinel-2-l2a" in printed
