@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from skysense.model.assembly import SkySense
 from skysense.observation import Sample, Series, collate
 from skysense.sensors import SENTINEL1, SENTINEL2_L2A
 from tests.maps.scenes import s1_values, s2_values
+
+fcntl = pytest.importorskip("fcntl")  # locks of POSIX
 
 
 @pytest.fixture
@@ -113,12 +116,69 @@ def test_a_run_that_was_cut_off_goes_on(
         read_vectors(places / "dataset.json")
 
 
+def test_places_that_have_changed_are_noticed(
+    places: Path, tmp_path: Path, model: SkySense, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BLOCK", 1)
+    out, maps = tmp_path / "v.safetensors", tmp_path / "maps"
+
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_places(model, places, out, progress=stop)
+    embed_places(model, places, maps, cells=True)
+    state = (places / "a" / "s1.nc").stat()
+    os.utime(places / "a" / "s1.nc", ns=(state.st_atime_ns, state.st_mtime_ns + 10**9))
+    with pytest.raises(OutputError, match="left its unfinished work here, or places have changed since"):
+        embed_places(model, places, out)
+    with pytest.raises(OutputError, match=r"a\.tif: is of another model, other settings or other imagery"):
+        embed_places(model, places, maps, cells=True)
+    assert embed_places(model, places, out, overwrite=True).places == 3
+    assert read_vectors(out).metadata["simulated"] is True
+
+
+def test_two_runs_at_once_are_refused(places: Path, tmp_path: Path, model: SkySense) -> None:
+    out, maps = tmp_path / "v.safetensors", tmp_path / "maps"
+    work = tmp_path / ".v.safetensors.work"
+    for folder in (work, maps):
+        folder.mkdir()
+    handles = [os.open(folder, os.O_RDONLY) for folder in (work, maps)]
+    for handle in handles:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(OutputError, match=r"v\.safetensors\.work: another process is at work on it"):
+        embed_places(model, places, out)
+    with pytest.raises(OutputError, match="maps: another process is at work on it"):
+        embed_places(model, places, maps, cells=True)
+    for handle in handles:
+        os.close(handle)
+    assert embed_places(model, places, out).places == 3
+    assert embed_places(model, places, maps, cells=True).places == 2
+    assert not work.exists()
+
+
+def test_killed_before_its_work_is_removed_a_run_is_finished_by_the_next(
+    places: Path, tmp_path: Path, model: SkySense, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "v.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            embed_places(model, places, out)
+    before = out.read_bytes()
+    assert embed_places(model, places, out).places == 3
+    assert out.read_bytes() == before and not list(tmp_path.glob(".*"))
+    with pytest.raises(OutputError, match="exists already"):
+        embed_places(model, places, out)
+
+
 def test_maps_of_another_model_are_not_taken_for_finished(places: Path, tmp_path: Path, model: SkySense) -> None:
     out = tmp_path / "maps"
     embed_places(model, places, out, cells=True)
     before = (out / "a.tif").read_bytes()
     embed_places(model, places, out, cells=True)
-    with pytest.raises(OutputError, match="of another model or other settings"):
+    with pytest.raises(OutputError, match="of another model, other settings or other imagery"):
         embed_places(model, places, out, cells=True, frames=1)
     assert (out / "a.tif").read_bytes() == before
     embed_places(model, places, out, cells=True, frames=1, overwrite=True)

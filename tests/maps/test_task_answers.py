@@ -12,10 +12,9 @@ import pytest
 from skysense.data.earth import simulate
 from skysense.data.labelled.example import TASKS, Example, Task
 from skysense.data.labelled.open import open_labelled
+from skysense.data.places import Places
 from skysense.errors import InputError
-from skysense.geo import Window
 from skysense.maps.pairs import Pair
-from skysense.maps.sources.places import place_sources
 from skysense.maps.task_answers import TaskRecipe
 from skysense.model.weights import save_model
 from skysense.observation import Sample
@@ -100,9 +99,8 @@ def test_a_place_of_three_sensors_is_answered_as_by_evaluation(tmp_path: Path) -
     model = adapted("segmentation", few)
     data = model.reading.prepared(open_labelled(tmp_path, task="segmentation", label="land_cover"))
     (wanted,) = model.predictor()([data.read(0)])
-    (source,) = place_sources(tmp_path, reads=model.encoder.sensors)
-    with source.open() as reader:
-        sample = reader.read(Window(0, 0, 8, 8))
+    places = Places(tmp_path)
+    sample = places.read_sample(places[0]).read_as(model.encoder.sensors)
     assert set(sample.series) == {"hr", "s2", "s1"} and len(sample.series["s2"].dates) > 5
     (answer,) = TaskRecipe(model).build()([sample])
     assert isinstance(wanted, ClassMap)

@@ -39,7 +39,7 @@ def is_finished(path: Path, about: dict[str, Any]) -> bool:
         same = False
     if not same:
         fix = "Choose another folder, or --overwrite true replaces its maps"
-        raise OutputError("is of another model or other settings", file=path, fix=fix)
+        raise OutputError("is of another model, other settings or other imagery", file=path, fix=fix)
     return True
 
 

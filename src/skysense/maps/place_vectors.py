@@ -23,9 +23,10 @@ from safetensors.numpy import load_file, save_file
 
 from skysense.errors import InputError, OutputError
 from skysense.files import atomic_path, make_folder, output_error, plain, read_json, write_json
+from skysense.maps.product.lock import hold, release
 
 FORMAT = "skysense places"
-_ABOUT = "work.json"
+_ABOUT, _FINISHED = "work.json", "finished.json"
 
 
 @dataclass(frozen=True)
@@ -79,22 +80,37 @@ class VectorFile:
         """Start a file, or go on with one that is about the same.
 
         Raises:
-            OutputError: it exists, or another run left its unfinished work.
+            OutputError: it exists, another run left its unfinished work, or another process is at it.
         """
         out = out if out.suffix else out.with_name(f"{out.name}.safetensors")
         if out.suffix != ".safetensors":
             raise OutputError("vectors of places are a safetensors file", file=out, fix="Call it .safetensors")
-        if out.exists() and not overwrite:
-            raise OutputError("exists already", file=out, fix="Choose another name, or --overwrite true replaces it")
         file = cls(out, plain(about))
-        if (file._folder / _ABOUT).exists() and read_json(file._folder / _ABOUT) != file.about:
-            if not overwrite:
-                fix = "Choose another name for the output, or --overwrite true begins anew"
-                raise OutputError("another run left its unfinished work here", file=file._folder, fix=fix)
-            shutil.rmtree(file._folder)
-        make_folder(file._folder)
-        write_json(file._folder / _ABOUT, file.about)
+        folder = file._folder
+        before = read_json(folder / _ABOUT) if (folder / _ABOUT).exists() else None
+        finished = before == file.about and (folder / _FINISHED).exists()
+        if out.exists() and not (overwrite or finished):
+            raise OutputError("exists already", file=out, fix="Choose another name, or --overwrite true replaces it")
+        if before not in (None, file.about) and not overwrite:
+            fix = "Choose another name for the output, or --overwrite true begins anew"
+            what = "another run left its unfinished work here, or places have changed since"
+            raise OutputError(what, file=folder, fix=fix)
+        file._prepare(anew=before != file.about)
         return file
+
+    def _prepare(self, *, anew: bool) -> None:
+        folder = self._folder
+        try:
+            if folder.exists():
+                hold(folder)
+                if anew:
+                    (folder / _ABOUT).unlink(missing_ok=True)  # first: half a folder is nobody's work
+                    shutil.rmtree(folder)
+        except OSError as error:
+            raise output_error(error, folder) from error
+        make_folder(folder)
+        hold(folder)
+        write_json(folder / _ABOUT, self.about)
 
     @property
     def _folder(self) -> Path:
@@ -140,11 +156,13 @@ class VectorFile:
                 if said["names"]:
                     names += said["names"].split("\n")
                     kept.append(block)
+        write_json(self._folder / _FINISHED, {"places": len(names)})  # from here on an output is of this run
         if names:
             with atomic_path(self.out) as temporary:
                 self._write(temporary, kept, "\n".join(names).encode(), len(names), failures)
         try:
             shutil.rmtree(self._folder)
+            release(self._folder)
         except OSError as error:
             raise output_error(error, self._folder) from error
         return len(names), failures

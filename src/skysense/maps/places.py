@@ -30,6 +30,8 @@ from skysense.maps.feed import read_ahead
 from skysense.maps.job import Settings
 from skysense.maps.place_maps import is_finished, write_map
 from skysense.maps.place_vectors import VectorFile
+from skysense.maps.product.lock import hold, release
+from skysense.maps.sources.places import States
 from skysense.model.assembly import SkySense
 from skysense.model.modes import evaluating
 from skysense.model.weights import weights_sha256
@@ -83,7 +85,8 @@ def embed_places(
 
     Raises:
         InputError: no places, or none that can be used.
-        OutputError: the output exists, is of another model or other settings, or cannot be written.
+        OutputError: the output exists, is of another model, other settings or other imagery, another process is at it,
+            or it cannot be written.
         ConfigError: less than one frame.
     """
     if frames is not None and frames < 1:
@@ -95,6 +98,7 @@ def embed_places(
     about: dict[str, Any] = {
         "model": weights_sha256(model.state_dict()),
         "source": corpus.title,
+        "simulated": corpus.simulated,
         "window_cells": settings.window_cells,
         "overlap_cells": settings.overlap_cells,
         "batch_size": settings.batch_size,
@@ -105,7 +109,7 @@ def embed_places(
         if cells:
             about["model"] = {"sha256": about["model"], "card": model.card}
             return _write_maps(maps, out, about, overwrite, tell)
-        about |= {"bands": list(answerer.layers[0].bands), "places": len(corpus)}
+        about |= {"bands": list(answerer.layers[0].bands), "places": len(corpus), "state": maps.states.of_all()}
         return _write_vectors(maps, VectorFile.begin(out, about, overwrite=overwrite), tell)
 
 
@@ -139,19 +143,36 @@ def _write_maps(
     if out.exists() and not out.is_dir():
         raise OutputError("is a file; maps of places need a folder", file=out, fix="Choose another name")
     make_folder(out)
-    failures: dict[str, str] = {}
+    hold(out)
+    try:
+        failures = _write_missing(maps, out, about, overwrite, tell)
+    finally:
+        release(out)
+    return PlacesResult(path=out, places=len(maps.corpus) - len(failures), failures=failures)
+
+
+def _write_missing(
+    maps: _Maps, out: Path, about: dict[str, Any], overwrite: bool, tell: Callable[[int, int], None]
+) -> dict[str, str]:
+    """Write the maps that are not there; returns why places have none."""
     total = len(maps.corpus)
-    paths = [out / f"{maps.corpus[at].name}.tif" for at in range(total)]
-    wanted = [at for at, path in enumerate(paths) if overwrite or not is_finished(path, about)]
+    states = {place.name: maps.states.of(place) for place in maps.corpus}
+    wanted = [
+        at
+        for at, (name, state) in enumerate(states.items())
+        if overwrite or not is_finished(out / f"{name}.tif", {**about, "state": state})
+    ]
     done = total - len(wanted)
+    failures: dict[str, str] = {}
     for sample, values_Dhw in maps.of(wanted, failures):
         if sample.footprint is None:
             failures[sample.name] = "has no footprint, and a map needs one"
         else:
-            write_map(out / f"{sample.name}.tif", sample.footprint, maps.answerer.layers[0], values_Dhw, about)
+            said = {**about, "state": states[sample.name]}
+            write_map(out / f"{sample.name}.tif", sample.footprint, maps.answerer.layers[0], values_Dhw, said)
         done += 1
         tell(done, total)
-    return PlacesResult(path=out, places=total - len(failures), failures=failures)
+    return failures
 
 
 class _Maps:
@@ -164,6 +185,7 @@ class _Maps:
         self._frames = frames
         model = answerer.model
         self._sensors = {key: model.sensor_of(key) for key in model.modalities}
+        self.states = States(corpus, self._sensors)
         self._table = model.region_table
 
     def of(self, numbers: Sequence[int], failures: dict[str, str]) -> Iterator[tuple[Sample, NDArray[np.float32]]]:
