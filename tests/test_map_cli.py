@@ -21,7 +21,7 @@ def test_a_map_and_its_layers_are_named(tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr().out
     assert "2 windows of 4 cells in 1 part" in said
     assert f"{out}: classes, 160 x 128 px" in said and f"{tmp_path / 'map_uncertainty.tif'}: uncertainty" in said
-    assert f"{tmp_path / 'map.png'}: a picture of it" in said
+    assert f"{tmp_path / 'map.tif.png'}: a picture of it" in said
     assert main(["map", str(scene), str(out), *model]) == 2
     assert "exists already" in capsys.readouterr().err
     with open_product(out) as product:

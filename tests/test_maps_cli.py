@@ -35,7 +35,7 @@ def test_imagery_becomes_a_map(tmp_path: Path, weights: str, capsys: pytest.Capt
     assert "12 windows of 8 cells in 1 part, about 0.048 km², 4 features int8: up to 2.56 kB" in printed
     assert "no date: the date embedding is left out" in printed
     assert "out.tif: 4 features on 20 x 24 cells of sentinel-2-l2a" in printed
-    assert "out.png: their three principal components" in printed
+    assert "out.tif.png: their three principal components" in printed
     with open_product(tmp_path / "out.tif") as product:
         assert product.read("features", Window(0, 0, 20, 24)).dtype == np.int8
     assert main(arguments) == 2

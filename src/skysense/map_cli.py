@@ -32,7 +32,12 @@ def parser() -> ArgumentParser:
     made.add_argument("--grid", type=Modality | None, default=None, help="whose lattice the map has")
     made.add_argument("--probabilities", type=bool, default=False, help="also store those of all classes")
     made.add_argument("--uncertainty", type=bool, default=False, help="also store how uncertain the answers are")
-    made.add_argument("--score", type=float, default=0.0, help="least score of objects, 0 .. 1")
+    made.add_argument(
+        "--score",
+        type=float | None,
+        default=None,
+        help="least score of objects, 0 .. 1; that of the best F1 in validation, 0.3 if the model does not know",
+    )
     made.add_argument("--flips", type=bool | None, default=None, help="average over mirror images")
     made.add_argument("--sensor", type=str, default=None, help=f"if the files do not say: {', '.join(SENSORS)}")
     made.add_argument("--unit", type=unit, default=None, help=f"if the files do not say: {', '.join(Unit)}")

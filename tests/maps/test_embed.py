@@ -276,7 +276,7 @@ def test_a_scene_smaller_than_one_window_and_its_picture(tmp_path: Path, model: 
         15,
     )  # 4 px of a last row are not half of it
     assert np.isnan(read(result.path)[:, 3]).all()
-    assert result.quicklook == tmp_path / "out.png"
+    assert result.quicklook == tmp_path / "out.tif.png"
     with rasterio.open(result.quicklook) as picture:
         assert (picture.driver, picture.count, picture.height, picture.width) == ("PNG", 4, 4, 5)
         np.testing.assert_array_equal(picture.read(4), 255 * ~np.isnan(read(result.path)[0]))
@@ -360,9 +360,34 @@ def test_existing_outputs_are_kept_unless_told(tmp_path: Path, model: SkySense) 
     assert out.read_text() == "precious"
     assert read(embed(model, scene, out, overwrite=True).path).shape == (96, 8, 8)
     out.unlink()
-    with pytest.raises(OutputError, match=r"out\.png: exists already"):
+    with pytest.raises(OutputError, match=r"out\.tif\.png: exists already"):
         embed(model, scene, out)
     assert embed(model, scene, out, quicklook=False).quicklook is None
+
+
+def test_a_geotiff_and_a_zarr_of_one_name_have_a_picture_each(tmp_path: Path, model: SkySense) -> None:
+    scene = s2_scene(tmp_path / "s2.tif", 8, 8)
+    pictures = [embed(model, scene, tmp_path / f"a{suffix}").quicklook for suffix in (".tif", ".zarr")]
+    assert pictures == [tmp_path / "a.tif.png", tmp_path / "a.zarr.png"]
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+
+
+def test_a_run_that_is_killed_over_its_picture_goes_on(
+    tmp_path: Path, model: SkySense, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A map that has its name has its picture too."""
+    scene, out = s2_scene(tmp_path / "s2.tif", 8, 8), tmp_path / "out.tif"
+    whole = embed(model, scene, tmp_path / "whole.tif")
+    with monkeypatch.context() as patch:
+        patch.setattr("skysense.maps.embed.draw", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            embed(model, scene, out)
+    assert not out.exists()
+    monkeypatch.setattr("skysense.maps.making.compute", None)  # nothing is computed again
+    result = embed(model, scene, out)
+    assert (read(out) == read(whole.path)).all()
+    assert result.quicklook.read_bytes() == whole.quicklook.read_bytes()  # type: ignore[union-attr]
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_outputs_that_make_no_sense(tmp_path: Path, model: SkySense) -> None:

@@ -155,8 +155,8 @@ def test_objects_are_those_of_the_whole_image_whatever_the_parts(
     (wanted,) = model.predictor()([Example("scene", plain(hr_values(height, width)), 0, 32, (height, width))])
     assert isinstance(wanted, Detections) and len(wanted.boxes_N) > 20
     monkeypatch.setattr("skysense.maps.job.parting_of", lambda layout, answerer: Parting(10, 7, 5, 4))
-    made = predict(model, tmp_path / "scene.tif", tmp_path / "found")
-    assert made.outputs == (tmp_path / "found.gpkg",) and made.quicklook == tmp_path / "found.png"
+    made = predict(model, tmp_path / "scene.tif", tmp_path / "found", score=0)
+    assert made.outputs == (tmp_path / "found.gpkg",) and made.quicklook == tmp_path / "found.gpkg.png"
     assert made.account.windows == 6 and sum(made.objects.values()) == len(wanted.boxes_N)
     rings, names, scores = read(made.outputs[0])
     found = np.column_stack([rings.mean(axis=1), names == CLASSES[1], scores])
@@ -174,6 +174,22 @@ def test_objects_are_those_of_the_whole_image_whatever_the_parts(
     )
     x, y = Transformer.from_crs(4326, 32632, always_xy=True).transform(*rings.mean(axis=1).T)
     assert np.hypot(x[0] - there[:, 0], y[0] - there[:, 1]).min() < 0.02
+
+
+def test_objects_are_those_of_the_score_that_was_best_in_validation(tmp_path: Path) -> None:
+    model, scene = adapted("detection"), hr_scene(tmp_path / "scene.tif", 128, 128)
+    every = predict(model, scene, tmp_path / "every", score=0)
+    scores = read(every.outputs[0])[2]
+    few = predict(model, scene, tmp_path / "few")
+    assert few.notes[-1].startswith("objects with a score of 0.30 or more (the model does not say")
+    np.testing.assert_array_equal(read(few.outputs[0])[2], scores[scores >= 0.3])
+    best = float(np.median(scores))
+    model.card = {"adapted": {"least_score": best}}
+    some = predict(model, scene, tmp_path / "some")
+    assert some.notes[-1].startswith(f"objects with a score of {best:.2f} or more (the best F1 on the examples")
+    np.testing.assert_array_equal(read(some.outputs[0])[2], scores[scores >= best])
+    assert 0 < len(scores[scores >= best]) < len(scores)
+    assert not any("score" in note for note in every.notes)
 
 
 def test_nothing_found_is_an_empty_file(tmp_path: Path) -> None:
@@ -234,6 +250,30 @@ def test_a_run_goes_on_after_it_was_cut_off(tmp_path: Path, monkeypatch: pytest.
     for one, other in zip(read(tmp_path / "whole.gpkg"), read(tmp_path / "cut.gpkg"), strict=True):
         np.testing.assert_array_equal(one, other)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.gpkg", "scene.tif", "whole.gpkg"]
+
+
+def test_objects_killed_before_their_work_is_removed_are_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, scene, out = adapted("detection"), hr_scene(tmp_path / "scene.tif", 160, 128), tmp_path / "found.gpkg"
+    predict(model, scene, tmp_path / "whole")
+
+    def killed(folder: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            predict(model, scene, out)
+    assert out.exists() and (tmp_path / ".found.gpkg.work").exists()
+    monkeypatch.setattr("skysense.maps.making.compute", None)
+    again = predict(model, scene, out)
+    for one, other in zip(read(tmp_path / "whole.gpkg"), read(out), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert again.quicklook == tmp_path / "found.gpkg.png" and again.quicklook.exists()
+    assert not list(tmp_path.glob(".*"))
+    with pytest.raises(OutputError, match=r"found\.gpkg: exists already"):
+        predict(model, scene, out)
 
 
 def test_what_does_not_suit_is_said_before_anything_is_computed(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from skysense.tasks.adapted import load_adapted
 from skysense.tasks.augment import AugmentConfig
 from skysense.tasks.config import AdaptConfig
 from skysense.tasks.evaluate import evaluate
+from skysense.tasks.keeping import SCORE
+from skysense.tasks.module import TaskModule
 from tests.tasks.labelled_samples import both_example, example, labelled, series_example, tiny
 
 FAST = AdaptConfig(
@@ -208,6 +210,21 @@ def test_every_task_runs_in_every_way(task: Task, way: str, tmp_path: Path) -> N
     config = replace(FAST, way=way, epochs=1, batch_size=2, decoder_width=16)  # type: ignore[arg-type]
     outcome = adapt(config, tiny(), data, tmp_path)
     assert outcome.epochs == 1 and 0 <= score(outcome) <= 1
+
+
+def test_a_detector_keeps_the_score_that_was_best_when_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three epochs the second is the best, of two that are equal the first: as its weights are kept."""
+    scores, least = iter([0.2, 0.5, 0.5]), iter([0.1, 0.37, 0.9])
+    monkeypatch.setattr("skysense.tasks.metrics.detect._Finding.least_score", lambda _: next(least))
+    log = TaskModule.log
+
+    def logged(module: TaskModule, name: str, value: object, **options: object) -> None:
+        log(module, name, next(scores) if name == SCORE else value, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(TaskModule, "log", logged)
+    data = labelled("detection", [example("detection", index) for index in range(2)])
+    adapted = adapt(replace(FAST, way="head", epochs=3, batch_size=2, decoder_width=16), tiny(), data, tmp_path)
+    assert load_adapted(adapted.model).card["adapted"]["least_score"] == 0.37
 
 
 def test_only_what_is_used_is_kept(tmp_path: Path) -> None:

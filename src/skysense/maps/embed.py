@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skysense import __version__
-from skysense.errors import ConfigError, OutputError
+from skysense.errors import ConfigError
 from skysense.maps.account import Account, Skipped
 from skysense.maps.answer import Answerer
 from skysense.maps.features import FEATURES, FeatureAnswerer, FeatureRecipe, Precision
@@ -18,7 +18,7 @@ from skysense.maps.making import Progress, make
 from skysense.maps.planner import plan_words, try_out
 from skysense.maps.product.memory import check_size
 from skysense.maps.product.read import open_product
-from skysense.maps.quicklook import draw
+from skysense.maps.quicklook import draw, picture_of
 from skysense.maps.source import Source
 from skysense.maps.sources.imagery import Imagery
 from skysense.maps.sources.named import Entry, What, named
@@ -109,7 +109,7 @@ def embed(
         precision: of the map; ``int8`` has a scale per feature.
         settings: windows, batches, processes.
         device: where a model's file is loaded to.
-        quicklook: also write a picture of the features beside the map (``out.png``).
+        quicklook: also write a picture of the features beside the map (``out.tif.png``).
         overwrite: replace existing outputs, and begin anew where another run left its work.
         in_memory: the map is going to be read as a whole: refuse one that is too large for that.
         progress: called with windows done, windows in all, and words.
@@ -131,9 +131,10 @@ def embed(
         if in_memory:
             check_size(imagery.grid, unfitted.layers)
         out = named_output(Path(out), len(unfitted.layers[0].bands))
-        picture = _picture(out, overwrite) if quicklook else None
+        picture = picture_of(out) if quicklook else None
         about = about_run(answerer.model, imagery, settings, {"precision": precision, "dims": dims})
-        job = begin(imagery, unfitted, out, settings, about, overwrite=overwrite, source_files=paths_of(source))
+        options: dict[str, Any] = {"picture": picture, "overwrite": overwrite, "source_files": paths_of(source)}
+        job = begin(imagery, unfitted, out, settings, about, **options)
         if dims is not None or precision == "int8":
             recipe = replace(recipe, fit=fitted(job, answerer, dims, precision))
             answerer = FeatureAnswerer(answerer.model, precision, recipe.fit)
@@ -143,8 +144,9 @@ def embed(
             say(plan_words(job, answerer, try_out(job, answerer, job.todo())))
         account = make(job, recipe, answerer, settings, progress)
     notes += account.notes()
-    _finish(job, about | _learned(recipe.fit) | {"notes": list(notes), "account": account.to_json()}, picture)
-    return _result(job, account, picture, resumed, notes)
+    said = about | _learned(recipe.fit) | {"notes": list(notes), "account": account.to_json()}
+    job.work.finish(said, draw=_draw)
+    return _result(job, account, resumed, notes)
 
 
 def _imagery(model: SkySense, source: What, *, frames: int | None, **given: Any) -> Imagery:
@@ -156,30 +158,21 @@ def _imagery(model: SkySense, source: What, *, frames: int | None, **given: Any)
     return open_source(source, reads=reads, frames=most, **given)
 
 
-def _picture(out: Path, overwrite: bool) -> Path:
-    picture = out.with_suffix(".png")
-    if picture.exists() and not overwrite:
-        raise OutputError("exists already", file=picture, fix="Choose another name, or --overwrite true replaces it")
-    return picture
-
-
 def _learned(fit: Fit | None) -> dict[str, Any]:
     if fit is None or fit.axes_DK is None:
         return {}
     return {"explained_variance": fit.explained, "components": Components(fit.mean_D, fit.axes_DK).to_json()}
 
 
-def _finish(job: Job, metadata: dict[str, Any], picture: Path | None) -> None:
-    job.work.finish(metadata)
-    if picture is not None:
-        with open_product(job.work.out) as product:
-            draw(product, FEATURES, picture)
+def _draw(made: Path, picture: Path) -> None:
+    with open_product(made) as product:
+        draw(product, FEATURES, picture)
 
 
-def _result(job: Job, account: Account, picture: Path | None, resumed: int, notes: tuple[str, ...]) -> EmbedResult:
+def _result(job: Job, account: Account, resumed: int, notes: tuple[str, ...]) -> EmbedResult:
     return EmbedResult(
         path=job.work.out,
-        quicklook=picture,
+        quicklook=job.work.drawn,
         shape=(len(job.work.layers[0].bands), job.layout.height, job.layout.width),
         sensors=tuple(one.name for one in job.source.sensors.values()),
         windows=account.windows,

@@ -116,7 +116,7 @@ def predict(
     date: str | None = None,
     probabilities: bool = False,
     uncertainty: bool = False,
-    score: float = 0.0,
+    score: float | None = None,
     settings: MapSettings | None = None,
     device: str = "cpu",
     overwrite: bool = False,
@@ -136,7 +136,8 @@ def predict(
         date: ``YYYY-MM-DD``, where it does not say so.
         probabilities: also those of all classes.
         uncertainty: also how uncertain answers are.
-        score: least score of objects, 0 .. 1.
+        score: least score of objects, 0 .. 1; if None the one that was best in validation, see
+            `skysense.maps.predict.predict`.
         settings: windows, batches, processes.
         device: where a model's file is loaded to.
         overwrite: replace an output that exists.

@@ -123,6 +123,7 @@ def begin(
     settings: Settings,
     identity: dict[str, Any],
     *,
+    picture: Path | None = None,
     overwrite: bool = False,
     source_files: Sequence[Path] = (),
 ) -> Job:
@@ -134,6 +135,7 @@ def begin(
         out: ``.tif`` or ``.zarr``.
         settings: windows and batches.
         identity: what decides the pixels, see `Work.begin`.
+        picture: a PNG that is going to be drawn beside the output.
         overwrite: replace existing outputs, and begin anew where another run left its work.
         source_files: none of them may be the output.
 
@@ -143,7 +145,7 @@ def begin(
     """
     layout = settings.layout_of(source)
     parting = parting_of(layout, answerer)
-    options: dict[str, Any] = {"overwrite": overwrite, "source_files": source_files}
+    options: dict[str, Any] = {"picture": picture, "overwrite": overwrite, "source_files": source_files}
     work = Work.begin(out, source.grid, answerer.layers, parting, identity, **options)
     return Job(source, layout, parting, answerer.scores, work, settings.batch_size)
 

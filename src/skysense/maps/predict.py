@@ -10,7 +10,7 @@ Letters: N objects.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from skysense.maps.pairs import PairSource
 from skysense.maps.planner import plan_words, try_out
 from skysense.maps.product.layer import Layer
 from skysense.maps.product.memory import check_size
+from skysense.maps.quicklook import picture_of
 from skysense.maps.source import Source
 from skysense.maps.sources.named import Entry, What, named, named_pair
 from skysense.maps.sources.open import AreaLike, open_pair, open_source
@@ -43,6 +44,8 @@ from skysense.sensors import Modality, Sensor, Unit
 from skysense.tasks.adapted import Adapted
 from skysense.tasks.pieces import OVERLAP
 
+SCORE = 0.3
+"""Least score of objects where the model does not say which is best."""
 CHANGES: tuple[Task, ...] = ("change", "semantic-change")
 """Tasks that are answered from imagery of two dates."""
 
@@ -134,7 +137,7 @@ def predict(
     date: str | None = None,
     probabilities: bool = False,
     uncertainty: bool = False,
-    score: float = 0.0,
+    score: float | None = None,
     settings: MapSettings | None = None,
     device: str = "cpu",
     quicklook: bool = True,
@@ -156,7 +159,8 @@ def predict(
         date: ``YYYY-MM-DD``, where the files do not say it.
         probabilities: also store those of all classes.
         uncertainty: also store how uncertain answers are, see `TaskLayers`.
-        score: least score of objects, 0 .. 1.
+        score: least score of objects, 0 .. 1; if None that of the best F1 on the examples the model was validated by,
+            0.3 if it does not know.
         settings: windows, batches, processes.
         device: where a model that is given as a file runs.
         quicklook: also draw the classes, or the objects of a small map over its imagery, beside the output.
@@ -171,20 +175,28 @@ def predict(
         ConfigError: settings that contradict themselves.
         MissingExtra: what writes the output is not installed.
     """
-    if not 0 <= score <= 1:
+    if score is not None and not 0 <= score <= 1:
         raise ConfigError(f"score {score:g}: it must lie within 0 .. 1")
     settings = settings or MapSettings()
     model = model if isinstance(model, Adapted) else Path(model)
     recipe = TaskRecipe(model, device, settings.flips, probabilities, uncertainty)
     answerer = recipe.build()
-    out, picture = _named(Path(out), answerer, quicklook, overwrite)
+    out = _named(Path(out), answerer)
     imagery = _open(answerer.adapted, source, area=area, grid=grid, sensor=sensor, unit=unit, date=date)
     if in_memory:
         check_size(imagery.grid, answerer.layers)
-    files = _paths(source, answerer.adapted)
-    plan = _Plan(imagery, recipe, answerer, settings.of(answerer.adapted, imagery.grid), out, files, overwrite)
+    plan = _Plan(
+        imagery,
+        recipe,
+        answerer,
+        settings.of(answerer.adapted, imagery.grid),
+        out,
+        picture=picture_of(out) if quicklook else None,
+        overwrite=overwrite,
+        source_files=_paths(source, answerer.adapted),
+    )
     account = plan.run(progress, say)
-    return plan.write(account, score, picture, progress)
+    return plan.write(account, score, progress)
 
 
 class _Plan:
@@ -197,12 +209,10 @@ class _Plan:
         answerer: TaskAnswerer,
         settings: Settings,
         out: Path,
-        files: Sequence[Path],
-        overwrite: bool,
+        **options: Any,
     ) -> None:
         self._recipe, self._answerer, self._settings = recipe, answerer, settings
         self._about = _about(answerer, imagery, settings)
-        options: dict[str, Any] = {"overwrite": overwrite, "source_files": files}
         self._job = begin(imagery, answerer, out, settings, self._about, **options)
         self._notes = (*imagery.notes, *_lacking(answerer.adapted, imagery), *_probed(imagery, self._job))
 
@@ -214,21 +224,22 @@ class _Plan:
                 say(plan_words(job, self._answerer, try_out(job, self._answerer, job.todo())))
             return make(job, self._recipe, self._answerer, self._settings, progress)
 
-    def write(self, account: Account, score: float, picture: Path | None, progress: Progress | None) -> MapResult:
+    def write(self, account: Account, score: float | None, progress: Progress | None) -> MapResult:
         """Make the output of what was answered."""
         answerer, work = self._answerer, self._job.work
         objects: dict[str, int] = {}
         about = self._about | {"account": account.to_json()}
         if answerer.layers:
-            outputs = work.finish(about, None if progress is None else _words(progress, "writing"))
-            drawn = picture is not None and draw_classes(outputs[0], picture)
+            outputs = work.finish(about, None if progress is None else _words(progress, "writing"), draw=draw_classes)
         else:
             outputs = (work.out,)
-            objects, drawn = _write_objects(self._job, answerer.adapted, about, score, picture)
+            score, note = _least_score(answerer.adapted, score)
+            objects = _write_objects(self._job, answerer.adapted, about, score)
+            self._notes += note
         fine = self._job.source.grid.finer(answerer.per_cell)
         return MapResult(
             outputs=outputs,
-            quicklook=picture if drawn else None,
+            quicklook=work.drawn,
             task=answerer.adapted.task,
             layers=answerer.layers,
             shape=(fine.height, fine.width),
@@ -238,8 +249,8 @@ class _Plan:
         )
 
 
-def _named(out: Path, answerer: TaskAnswerer, quicklook: bool, overwrite: bool) -> tuple[Path, Path | None]:
-    """The output with a suffix that suits the answer, and the picture beside it."""
+def _named(out: Path, answerer: TaskAnswerer) -> Path:
+    """The output with a suffix that suits the answer."""
     classes = len(answerer.adapted.classes)
     if classes > MOST_CLASSES:
         raise ConfigError(f"a map holds {MOST_CLASSES} classes at most; this model has {classes}")
@@ -249,10 +260,7 @@ def _named(out: Path, answerer: TaskAnswerer, quicklook: bool, overwrite: bool) 
         out = out.with_name(out.name + (".tif" if answerer.layers else SUFFIXES[0]))
     if not answerer.layers and out.suffix.lower() not in SUFFIXES:
         raise OutputError("this model finds objects, which are polygons", file=out, fix="Call it .gpkg or .geojson")
-    picture = out.with_suffix(".png") if quicklook else None
-    if picture is not None and picture.exists() and not overwrite:
-        raise OutputError("exists already", file=picture, fix="Choose another name, or --overwrite true replaces it")
-    return out, picture
+    return out
 
 
 def _open(adapted: Adapted, what: What, **said: Any) -> Source:
@@ -308,10 +316,18 @@ def _probed(imagery: Source, job: Job) -> Iterator[str]:
         yield from (f"{name}: {note}" for note in probe(source, job.layout.shuffled()))
 
 
-def _write_objects(
-    job: Job, adapted: Adapted, about: dict[str, Any], score: float, picture: Path | None
-) -> tuple[dict[str, int], bool]:
-    """Write the objects of all windows put together; how many there are by class, and whether they are drawn."""
+def _least_score(adapted: Adapted, wanted: float | None) -> tuple[float, tuple[str, ...]]:
+    """From which score on objects are written, and what is to be said about it."""
+    if wanted is not None:
+        return wanted, ()
+    known = adapted.card.get("adapted", {}).get("least_score")
+    why = "the best F1 on the examples for validation" if known is not None else "the model does not say which is best"
+    score = SCORE if known is None else known
+    return score, (f"objects with a score of {score:.2f} or more ({why}); --score chooses another",)
+
+
+def _write_objects(job: Job, adapted: Adapted, about: dict[str, Any], score: float) -> dict[str, int]:
+    """Write the objects of all windows put together; how many there are by class."""
     oriented = adapted.task == "oriented-detection"
     found = objects_of(found_of(job.work, job.parting), job.layout, adapted.per_cell, oriented)
     boxes_NP, scores_N, label_N = found.boxes_NP.numpy(), found.scores_N.numpy(), found.label_N.numpy()
@@ -319,11 +335,13 @@ def _write_objects(
     boxes_NP, scores_N, label_N = boxes_NP[kept_N], scores_N[kept_N], label_N[kept_N]
     grid = job.source.grid
     on_ground = on_the_ground(boxes_NP, label_N, scores_N, grid.finer(adapted.per_cell))
-    write_vectors(job.work.out, on_ground, adapted.classes, grid.crs, about | {"score": score})
-    job.work.discard()
+    job.work.finish(
+        about,
+        write=lambda path: write_vectors(path, on_ground, adapted.classes, grid.crs, about | {"score": score}),
+        draw=lambda _, path: draw_objects(job.source, corners_of(boxes_NP), label_N, adapted.per_cell, path),
+    )
     counts = Counter(adapted.classes[label] for label in label_N.tolist())
-    drawn = picture is not None and draw_objects(job.source, corners_of(boxes_NP), label_N, adapted.per_cell, picture)
-    return {name: counts[name] for name in adapted.classes if counts[name]}, drawn
+    return {name: counts[name] for name in adapted.classes if counts[name]}
 
 
 def _words(progress: Progress, words: str) -> Callable[[int, int], None]:

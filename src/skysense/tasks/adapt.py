@@ -23,6 +23,7 @@ from skysense.tasks.config import AdaptConfig
 from skysense.tasks.evaluate import Evaluation, evaluate
 from skysense.tasks.fit import device_of, fit
 from skysense.tasks.identity import check, identity, names_digest, remember
+from skysense.tasks.keeping import LEAST_SCORE, least_score
 from skysense.tasks.look import look_at
 from skysense.tasks.lora import merge_lora
 from skysense.tasks.module import TaskModule
@@ -107,6 +108,7 @@ def adapt(
             "way": config.way,
             "epochs": len(module.history),
             "simulated": data.simulated,
+            LEAST_SCORE: least_score(module.history),
             "cells": max(splits["train"].read(0).sample.grid),  # windows of maps of one answer each are like this
         }
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from skysense.files import atomic_path
 LAST, BEST = "last.ckpt", "best.ckpt"
 SCORE = "score"
 """What validation is called: the metric that is published for the task."""
+LEAST_SCORE = "least_score"
+"""In the history of a detector, and on the card of its model: the score of the best F1 on examples for validation."""
 AVERAGE = "average"
 """Under this name a checkpoint holds averaged weights."""
 
@@ -121,6 +124,12 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
             fix="Remove it; without last.ckpt a run begins anew",
         ) from error
     return content
+
+
+def least_score(history: Sequence[Mapping[str, float]]) -> float | None:
+    """That of the epoch whose weights are kept; None where nothing was found in it, or there was no validation."""
+    judged = [row for row in history if SCORE in row]
+    return max(judged, key=lambda row: row[SCORE]).get(LEAST_SCORE) if judged else None
 
 
 def weights_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:

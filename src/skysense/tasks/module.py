@@ -17,7 +17,7 @@ from skysense.tasks.cache import Frozen
 from skysense.tasks.config import AdaptConfig
 from skysense.tasks.feeding import Chunk
 from skysense.tasks.heads import Head
-from skysense.tasks.keeping import SCORE
+from skysense.tasks.keeping import LEAST_SCORE, SCORE
 from skysense.tasks.layers import parameter_groups, set_drop_path
 from skysense.tasks.lora import add_lora
 from skysense.tasks.metrics import accumulator
@@ -45,6 +45,7 @@ class TaskModule(pl.LightningModule):
         self.history: list[dict[str, float]] = []
         self.strict_loading = False  # what is frozen is not in the checkpoints
         self._losses: list[Tensor] = []
+        self._least_score: float | None = None
         self._seen: Accumulator[Any] = accumulator(task, classes)
         encoder.requires_grad_(not config.frozen)
         if not config.frozen:
@@ -98,6 +99,7 @@ class TaskModule(pl.LightningModule):
             return
         results = self._seen.results(resamples=1)
         self.log(SCORE, results.metrics[results.headline].value)  # NaN where there is nothing to judge by
+        self._least_score = self._seen.least_score()
         self._seen = accumulator(self.task, self.classes)
 
     def on_train_epoch_start(self) -> None:
@@ -120,6 +122,8 @@ class TaskModule(pl.LightningModule):
         score = float(self.trainer.callback_metrics.get(SCORE, math.nan))
         if math.isfinite(score):
             row[SCORE] = score
+            if self._least_score is not None:
+                row[LEAST_SCORE] = self._least_score
         self.history.append(row)
 
     def _mean_loss(self) -> float:

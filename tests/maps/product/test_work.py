@@ -16,6 +16,7 @@ import pytest
 
 from skysense.errors import OutputError
 from skysense.maps.product import cog, packs
+from skysense.maps.product.read import open_product
 from skysense.maps.product.work import Work
 from tests.maps.product.dying import survives
 from tests.maps.product.made import begin, classes, contents, features, fill, numbers
@@ -44,6 +45,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory, stored: dict[str, np.ndarray
         fill(work, stored)
         made[suffix] = contents(*work.finish(METADATA))
     return made
+
+
+def draw(made: Path, picture: Path) -> None:
+    """A picture of an output that is whole."""
+    with open_product(made) as product:
+        picture.write_text(str(product.grid.transform))
 
 
 @both
@@ -113,24 +120,30 @@ def test_killed_at_any_moment_finish_goes_on_to_the_same_file(
     step: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also twice in a row; outputs are there whole or not at all, and a run begun anew sees that it may go on."""
+    """Also twice in a row; outputs are there whole or not at all, and a run begun anew sees that it may go on.
+
+    An output that is there has its picture.
+    """
     ready, now = tmp_path / "ready", tmp_path / "now"
     fill(start(ready / f"out{suffix}"), stored)
+    picture = now / "out.png"
     for moment in itertools.count(0, step):
         shutil.rmtree(now, ignore_errors=True)
         shutil.copytree(ready, now)
-        work = start(now / f"out{suffix}")
-        if survives(lambda work=work: work.finish(METADATA), moment, monkeypatch):
+        work = start(now / f"out{suffix}", picture=picture)
+        if survives(lambda work=work: work.finish(METADATA, draw=draw), moment, monkeypatch):
             break
+        assert picture.exists() or not work.out.exists()
         for path in work.outputs:
             if path.exists():
                 assert contents(path).items() <= whole[suffix].items()
         if moment % 2:
-            survives(lambda work=work: work.finish(METADATA), moment % 5, monkeypatch)
+            survives(lambda work=work: work.finish(METADATA, draw=draw), moment % 5, monkeypatch)
         if work.folder.exists():
-            assert start(work.out) == work
-        assert contents(*work.finish(METADATA)) == whole[suffix]
-        assert sorted(now.iterdir()) == sorted(work.outputs)
+            assert start(work.out, picture=picture) == work
+        assert contents(*work.finish(METADATA, draw=draw)) == whole[suffix]
+        assert sorted(now.iterdir()) == sorted([*work.outputs, picture])
+        assert picture.read_text() == str(work.grid.transform)
     assert moment > 90
 
 

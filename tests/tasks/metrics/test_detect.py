@@ -9,6 +9,7 @@ import pytest
 from skysense.data.labelled.example import Boxes, OrientedBoxes
 from skysense.errors import InputError
 from skysense.tasks.metrics import accumulator
+from skysense.tasks.metrics.detect import score_of_best_f1
 from skysense.tasks.predictions import Detections
 from tests.tasks.metrics.made import SIZE, filled, images
 
@@ -179,6 +180,36 @@ def test_calibration_compares_scores_with_hits() -> None:
     assert results.metrics["ECE"].value == pytest.approx((0.1 + 0.7) / 2, abs=1e-6)  # what lies on B does not count
     assert results.per_class["recall"] == (1.0,)
     assert results.counts == {"images": 1, "groups": 1, "boxes": 1, "boxes to be ignored": 1, "detections": 3}
+
+
+@pytest.mark.parametrize("task", ["detection", "oriented-detection"])
+def test_the_least_score_is_that_of_the_best_f1_of_all(task) -> None:
+    """Every score tried, with hits as recall counts them."""
+    of = images(task, 20, 2, seed=3)
+    boxes = sum(int((~target.ignore_N).sum()) for _, _, target, _ in of)
+
+    def f1(least: float) -> float:
+        kept = []
+        for name, group, target, found in of:
+            at = found.scores_N >= least
+            kept.append((name, group, target, Detections(found.boxes_N[at], found.scores_N[at], found.label_N[at])))
+        per_class = filled(task, kept, 2).results(resamples=2).per_class
+        return 2 * float(np.dot(per_class["recall"], per_class["boxes"])) / (sum(per_class["detections"]) + boxes)
+
+    scores = np.unique(np.concatenate([found.scores_N for *_, found in of])).astype(float)
+    tried = [f1(least) for least in scores]
+    found = filled(task, of, 2).least_score()
+    assert found == pytest.approx(scores[np.flatnonzero(np.array(tried) > max(tried) - 1e-12)[-1]])
+    assert scores[0] < found < scores[-1] and max(tried) > tried[0] + 0.01
+
+
+def test_where_nothing_is_hit_no_score_is_best() -> None:
+    assert score_of_best_f1(np.array([]), np.array([], bool), 3) is None
+    assert score_of_best_f1(np.array([0.4, 0.6]), np.array([False, False]), 3) is None
+    tied = score_of_best_f1(np.array([0.5, 0.9, 0.5, 0.2]), np.array([True, True, False, False]), 2)
+    assert tied == 0.5  # 2 of 3 are right, 2 of 2 found: 0.8; without those of 0.5 it is 2/3
+    judge = accumulator("classification", ("a", "b"))
+    assert judge.least_score() is None
 
 
 def test_a_box_is_the_same_after_half_a_turn() -> None:

@@ -2,7 +2,8 @@
 
 ``.NAME.work`` holds what the run is (``work.json``), for every finished part what it said of itself, what all parts
 share (``kept-*``), and the pixels as the format stores them (`CogStore`, `ZarrStore`). The same parts make the same
-output to the byte, in whatever order and by how many processes they were finished. The output appears by rename.
+output to the byte, in whatever order and by how many processes they were finished. The output appears by rename, after
+the picture that lies beside it: an output that is there lacks nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from skysense.maps.product.metadata import FORMAT, VERSION, grid_to_json
 from skysense.maps.product.store import Put, Store
 from skysense.maps.product.zarr import ZarrStore
 
-_ABOUT, _METADATA, _FINISHED = "work.json", "metadata.json", "finished.json"
+_ABOUT, _METADATA, _FINISHED, _PICTURE = "work.json", "metadata.json", "finished.json", "picture.png"
 _TIFFS, _ZARRS = (".tif", ".tiff"), (".zarr",)
 
 
@@ -96,6 +97,7 @@ class Work:
         layers: of the map.
         parting: in cells.
         run: names the run: a hash of its identity, layers, grid and parts.
+        picture: that is made along with the output, if one is wanted.
     """
 
     out: Path
@@ -103,6 +105,7 @@ class Work:
     layers: tuple[Layer, ...]
     parting: Parting
     run: str
+    picture: Path | None = None
 
     @classmethod
     def begin(
@@ -113,6 +116,7 @@ class Work:
         parting: Parting,
         identity: dict[str, Any],
         *,
+        picture: Path | None = None,
         overwrite: bool = False,
         source_files: Sequence[Path] = (),
     ) -> Work:
@@ -125,12 +129,13 @@ class Work:
             parting: of the map, in cells; sides of parts are multiples of a tile of every layer (`tile_of`), unless a
                 single part covers the side.
             identity: JSON values that decide what the pixels are: model, source, windows.
-            overwrite: replace an existing output, and begin anew where another run left its work.
+            picture: a PNG that `finish` is going to draw beside the output.
+            overwrite: replace an existing output or picture, and begin anew where another run left its work.
             source_files: files that are read; none of them may be the output.
 
         Raises:
-            OutputError: the output exists, is one of the inputs or neither .tif nor .zarr; another run left its work,
-                or is at it.
+            OutputError: the output or the picture exists, is one of the inputs, or the output is neither .tif nor
+                .zarr; another run left its work, or is at it.
         """
         about = {
             "format": FORMAT,
@@ -141,7 +146,7 @@ class Work:
             "identity": plain(identity),
         }
         run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-        work = cls(Path(out), grid, tuple(layers), parting, run)
+        work = cls(Path(out), grid, tuple(layers), parting, run, picture)
         _check_parting(work.layers, parting)
         work._check_out([Path(file) for file in source_files])
         before = read_json(work.folder / _ABOUT) if (work.folder / _ABOUT).exists() else None
@@ -153,7 +158,7 @@ class Work:
                 fix="Run that one to its end, choose another name for the output, or --overwrite true begins anew",
             )
         if not (overwrite or (same and (work.folder / _FINISHED).exists())):
-            for path in work.outputs:
+            for path in work._files:
                 if path.exists():
                     raise OutputError(
                         "exists already", file=path, fix="Choose another name, or --overwrite true replaces it"
@@ -230,9 +235,14 @@ class Work:
         return load_file(path) if path.exists() else None
 
     def finish(
-        self, metadata: Mapping[str, Any], progress: Callable[[int, int], None] | None = None
+        self,
+        metadata: Mapping[str, Any],
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        write: Callable[[Path], None] | None = None,
+        draw: Callable[[Path, Path], object] | None = None,
     ) -> tuple[Path, ...]:
-        """Make the overviews, put the output together and remove the work folder.
+        """Make the overviews, put the output together, draw its picture and remove the work folder.
 
         Called again after it was stopped at whatever moment, it goes on and makes the same output.
 
@@ -240,6 +250,9 @@ class Work:
             metadata: JSON values that are kept with the map. Where it was begun to be put together before, those of
                 then hold.
             progress: called with steps done and steps in all.
+            write: writes the output of a map without layers to a path, out of what was kept beside the parts.
+            draw: given the output of the first layer, which does not have its name yet, and the path of the picture;
+                it may decide to draw none.
 
         Returns:
             The output; that of the first layer first.
@@ -250,11 +263,10 @@ class Work:
         self._clean(self.gone)
         if not self.folder.exists() and all(path.exists() for path in self.outputs):
             return self.outputs
-        if not (self.folder / _FINISHED).exists():
-            self._assemble(metadata, progress)
-            write_json(self.folder / _FINISHED, [path.name for path in self.outputs])
+        if write is not None or not (self.folder / _FINISHED).exists():
+            self._make(metadata, progress, write, draw)
         try:
-            for made, out in reversed(list(zip(self._store.made(), self.outputs, strict=True))):
+            for made, out in reversed(list(zip(self._made, self._files, strict=True))):
                 self._hand_over(made, out)
             self.folder.rename(self.gone)
             release(self.folder)
@@ -263,23 +275,44 @@ class Work:
         self._clean(self.gone)
         return self.outputs
 
-    def discard(self) -> None:
-        """Remove the work folder of a map without layers, once what was kept in it became the output.
-
-        Raises:
-            OutputError: no permission.
-        """
-        try:
-            self.folder.rename(self.gone)
-            release(self.folder)
-        except OSError as error:
-            raise output_error(error, self.folder) from error
-        self._clean(self.gone)
+    @property
+    def drawn(self) -> Path | None:
+        """The picture, if it is there."""
+        return self.picture if self.picture is not None and self.picture.exists() else None
 
     @property
     def gone(self) -> Path:
         """The work folder while it is being removed."""
         return self.folder.with_suffix(".done")
+
+    @property
+    def _files(self) -> tuple[Path, ...]:
+        """The output and its picture, which appears first."""
+        return self.outputs if self.picture is None else (*self.outputs, self.picture)
+
+    @property
+    def _made(self) -> tuple[Path, ...]:
+        """`_files` before they are handed over."""
+        made = tuple(self._store.made()) if self.layers else (self.folder / f"made{self.out.suffix}",)
+        return made if self.picture is None else (*made, self.folder / _PICTURE)
+
+    def _make(
+        self,
+        metadata: Mapping[str, Any],
+        progress: Callable[[int, int], None] | None,
+        write: Callable[[Path], None] | None,
+        draw: Callable[[Path, Path], object] | None,
+    ) -> None:
+        """Make all that is to be handed over."""
+        if write is not None:
+            write(self._made[0])
+        else:
+            self._assemble(metadata, progress)
+        if draw is not None and self.picture is not None:
+            draw(self._made[0], self.folder / _PICTURE)
+            if not (self.folder / _PICTURE).exists():
+                self.picture.unlink(missing_ok=True)  # of what is being replaced
+        write_json(self.folder / _FINISHED, [path.name for path in self._made if path.exists()])
 
     def _assemble(self, metadata: Mapping[str, Any], progress: Callable[[int, int], None] | None) -> None:
         missing = [part.name for part in self.parting.parts if self.account(part) is None]
@@ -350,13 +383,13 @@ class Work:
     def _check_out(self, sources: Sequence[Path]) -> None:
         if self.layers and self.out.suffix.lower() not in (*_TIFFS, *_ZARRS):
             raise OutputError("is neither a GeoTIFF nor a Zarr", file=self.out, fix="Call it .tif or .zarr")
-        for path in self.outputs:
+        for path in self._files:
             for source in sources:
                 if path.resolve() in (source.resolve(), *source.resolve().parents):
                     raise OutputError(
                         f"is the input {source} or holds it", file=path, fix="Choose another name for the output"
                     )
-            if path.is_dir() and not (self._is_zarr and (path / "zarr.json").is_file()):
+            if path.is_dir() and not (self._is_zarr and path == self.out and (path / "zarr.json").is_file()):
                 raise OutputError("is a folder with something else in it", file=path, fix="Choose another name")
 
     def _prepare(self, about: dict[str, Any], same: bool) -> None:

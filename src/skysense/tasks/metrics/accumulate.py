@@ -151,6 +151,10 @@ class Accumulator(ABC, Generic[Look]):
             drawn_on=hashlib.sha256(seen.encode()).hexdigest()[:16],
         )
 
+    def least_score(self) -> float | None:
+        """The score from which on answers are best kept; None for tasks whose answers are not chosen by a score."""
+        return None
+
     @abstractmethod
     def _look(self, target: Target, prediction: Prediction, size: tuple[int, int]) -> Look:
         """The numbers to keep of an image."""

@@ -55,6 +55,16 @@ class _Finding(Accumulator[_Found]):
     metrics: ClassVar[Metrics]
     ways: ClassVar[int]
 
+    def least_score(self) -> float | None:
+        """The score at which all classes together have the best F1, at an overlap of 0.5; None where nothing is hit."""
+        looks = [self._images[name][1] for name in sorted(self._images)]
+        counted = [~look.ignored_TD[_VOC] for look in looks]
+        return score_of_best_f1(
+            np.concatenate([look.score_D[kept_D] for look, kept_D in zip(looks, counted, strict=True)]),
+            np.concatenate([look.hit_TD[_VOC][kept_D] for look, kept_D in zip(looks, counted, strict=True)]),
+            sum(int(look.boxes_K.sum()) for look in looks),
+        )
+
     @abstractmethod
     def _match(self, target: Target, found: Detections, of_D: NDArray[np.int64], of_G: NDArray[np.int64]) -> Matches:
         """Match the detections ``of_D``, best first, to the true boxes ``of_G`` of the same class: ``(T, D)``."""
@@ -184,6 +194,28 @@ class OrientedDetection(_Finding):
     def _match(self, target: Target, found: Detections, of_D: NDArray[np.int64], of_G: NDArray[np.int64]) -> Matches:
         truth, boxes = expect(target, OrientedBoxes, "label"), _shaped(found, 5)
         return match_voc(overlap_oriented(boxes[of_D], truth.corners_N42[of_G]), truth.ignore_N[of_G])
+
+
+def score_of_best_f1(score_D: Floats, hit_D: NDArray[np.bool_], boxes: int) -> float | None:
+    """The least score of the detections that have the best F1, of equally good ones the highest.
+
+    ``F1 = 2 hits / (detections + boxes)``; detections of one score are kept or left out together.
+
+    Args:
+        score_D: of each detection, in any order.
+        hit_D: whether it found a box.
+        boxes: to be found.
+
+    Returns:
+        None where nothing is hit.
+    """
+    order_D = np.argsort(-score_D, kind="stable")
+    score_D, hits_D = score_D[order_D], hit_D[order_D].cumsum()
+    if not len(score_D) or not hits_D[-1]:
+        return None
+    f1_D = 2 * hits_D / (np.arange(1, len(score_D) + 1) + boxes)
+    f1_D[:-1][score_D[:-1] == score_D[1:]] = 0  # more of the same score follow
+    return float(score_D[f1_D.argmax()])
 
 
 def _shaped(found: Detections, numbers: int) -> NDArray[np.float64]:
