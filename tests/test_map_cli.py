@@ -28,6 +28,18 @@ def test_a_map_and_its_layers_are_named(tmp_path: Path, capsys: pytest.CaptureFi
         assert list(product.layers) == ["classes", "uncertainty"]
 
 
+@pytest.mark.parametrize("option", ["batch_size", "window_cells", "workers"])
+@pytest.mark.parametrize("number", ["0", "-4"])
+def test_numbers_that_are_none_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, number: str
+) -> None:
+    adapted("segmentation").save(tmp_path / "adapted.safetensors")
+    scene = hr_scene(tmp_path / "scene.tif", 128, 128)
+    arguments = ["map", str(scene), str(tmp_path / "map.tif"), "--model", str(tmp_path / "adapted.safetensors")]
+    assert main([*arguments, f"--{option}={number}", "--device", "cpu"]) == 2
+    assert f"{option} {number}: it must be at least 1" in capsys.readouterr().err.replace("batch size", "batch_size")
+
+
 def test_objects_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torchvision")
     pytest.importorskip("pyogrio")

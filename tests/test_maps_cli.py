@@ -52,6 +52,31 @@ def test_places_become_vectors(tmp_path: Path, weights: str, capsys: pytest.Capt
     assert "places are embedded without --dims, --workers" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--batch_size=0", "batch size 0: it must be at least 1"),
+        ("--window_cells=0", "window of 0 cells: it must be a positive multiple of 4 cells"),
+        ("--window_cells=6", "window of 6 cells"),
+        ("--overlap_cells=9", "overlap of 9 cells: it must lie within 0 .. 8"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["imagery", "places"])
+def test_numbers_that_are_none_are_refused_before_anything_is_begun(
+    tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str], option: str, words: str, kind: str
+) -> None:
+    if kind == "imagery":
+        source = s2_scene(tmp_path / "s2.tif", 20, 24)
+    else:
+        source = tmp_path / "places"
+        simulate(source, regions=1, places_per_region=1, footprint_cells=8)
+    before = sorted(tmp_path.iterdir())
+    assert main(["embed", str(source), str(tmp_path / "out"), "--model", weights, option, "--device", "cpu"]) == 2
+    found = capsys.readouterr()
+    assert words in " ".join(found.err.split()) and found.out == ""
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_no_frames_at_all_are_refused(tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
     scene = s2_scene(tmp_path / "s2.tif", 20, 24)
     assert main(["embed", str(scene), str(tmp_path / "out.tif"), "--model", weights, "--frames", "0"]) == 2

@@ -76,3 +76,17 @@ def test_fewshot_prints_what_it_learned(features, capsys, tmp_path):
     shown = capsys.readouterr().out
     assert "learned from 2 field, 2 lake, 2 wood; 100 % right when left out" in shown
     assert "field, lake, wood" in shown and out.exists()
+    labels.write_text("\n".join(["lon,lat,label", rows[0], rows[2]]))
+    assert main(["fewshot", str(features), "--labels", str(labels), "--out", str(tmp_path / "few.tif")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "learned from 1 field, 1 wood " in shown and "right when left out" not in shown
+    assert "field and wood: of a single label nobody can tell how often it is right" in shown
+
+
+@pytest.mark.parametrize("rows", ["lon,lat,label\n0,0,field", "nothing of the kind"])
+def test_what_is_wrong_with_labels_is_said_without_a_bar(features, capsys, tmp_path, rows):
+    labels = tmp_path / "labels.csv"
+    labels.write_text(rows)
+    assert main(["fewshot", str(features), "--labels", str(labels), "--out", str(tmp_path / "out.tif")]) == 2
+    found = capsys.readouterr()
+    assert found.out == "" and "labels.csv" in found.err

@@ -140,7 +140,7 @@ def _embed_places(options: Namespace) -> int:
     foreign = [name for name in _OF_IMAGERY if options[name] != usual.get(name)]
     if foreign:
         raise ConfigError(f"places are embedded without --{', --'.join(foreign)}: leave it out")
-    with bar("embedding places") as progress:
+    with bar("embedding places", late=True) as progress:
         result = embed_places(
             load(options.model, device=device_of(options)),
             options.source,

@@ -119,7 +119,7 @@ def _hits(product: Product, query: Query, count: int, apart: float, *, by_index:
 
     index = open_index(product)
     if index is None:
-        with bar("indexing") as progress:
+        with bar("indexing", late=True) as progress:
             index = make_index(product, progress)
         console.print(f"{escape(str(index.path))}: index of {index.cells:,} cells", soft_wrap=True)
     return index.nearest(query, product, count, apart)
@@ -145,7 +145,7 @@ def fewshot(options: Namespace) -> int:
     """Run the verb."""
     from skysense.maps.fewshot_map import fewshot_map
 
-    with bar("mapping") as progress:
+    with bar("mapping", late=True) as progress:
         result = fewshot_map(
             options.map,
             options.labels,
@@ -160,6 +160,7 @@ def fewshot(options: Namespace) -> int:
         console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
     if result.resumed:
         console.print(f"{result.resumed} parts were there from an earlier run")
-    console.print(f"learned from {escape(result.labelled)}; {100 * result.right:.0f} % right when left out")
+    right = "" if result.right is None else f"; {100 * result.right:.0f} % right when left out"
+    console.print(f"learned from {escape(result.labelled)}{right}")
     console.print(f"{escape(str(result.path))}: {', '.join(map(escape, result.classes))}", soft_wrap=True)
     return 0

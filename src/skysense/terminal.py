@@ -18,7 +18,8 @@ def bar(title: str, *, late: bool = False) -> Iterator[Callable[..., None]]:
 
     Args:
         title: of the whole.
-        late: show it when there is progress for the first time, for work that mostly takes no time.
+        late: show it when there is progress for the first time: for work that mostly takes no time, and where what was
+            asked for is looked at before the work begins.
     """
     columns = (
         TextColumn("{task.description}"),

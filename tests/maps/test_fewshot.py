@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skysense.errors import ConfigError, InputError
-from skysense.maps.fewshot import FewShot
+from skysense.maps.fewshot import FewShot, right_when_left_out
 from skysense.maps.fewshot_fit import Examples, _hessian, log_softmax, logistic, ridge, temperature
 from skysense.maps.product.layer import Layer
 
@@ -206,3 +206,10 @@ def test_temperature_is_high_where_the_labels_contradict_each_other():
 def test_what_cannot_be_learned_is_refused(vectors, labels, message):
     with pytest.raises(InputError, match=message):
         FewShot.fit(vectors, np.array(labels, np.int64))
+
+
+def test_what_is_right_counts_classes_of_several_labels_only():
+    label_N = np.array([0, 0, 1, 1, 1, 1, 2])
+    left_out_NC = np.eye(3)[[0, 1, 1, 1, 1, 0, 0]]
+    assert right_when_left_out(left_out_NC, label_N) == (1 / 2 + 3 / 4) / 2
+    assert right_when_left_out(np.eye(3)[[1, 2, 0]], np.array([0, 1, 2])) is None

@@ -56,6 +56,24 @@ def write_labels(path, features, spots):
     return path
 
 
+def test_a_class_with_a_single_label_is_no_part_of_what_is_right(features, ground_HW, tmp_path):
+    """Left out, nothing of it is left: it counted as never right."""
+    places = [np.argwhere(ground_HW[50:990, 50:990] == at) + 50 for at in (0, 1, 2)]
+    spots = [(at, *places[at][97 * number]) for at in (0, 1) for number in range(8)]
+    wood = (2, *places[2][0])
+    result = fewshot_map(features, write_labels(tmp_path / "a.csv", features, [*spots, wood]), tmp_path / "a.tif")
+    assert result.labelled == "8 field, 8 lake, 1 wood" and result.right >= 0.9
+    assert result.notes == ("wood: of a single label nobody can tell how often it is right; a second one would",)
+    with open_product(result.path) as product:
+        assert product.metadata["fewshot"]["leave_one_out"] == result.right
+        assert product.metadata["notes"] == list(result.notes)
+    alone = fewshot_map(features, write_labels(tmp_path / "b.csv", features, [spots[0], wood]), tmp_path / "b.tif")
+    assert alone.right is None and "field and wood" in alone.notes[0]
+    with open_product(alone.path) as product:
+        assert product.metadata["fewshot"]["leave_one_out"] is None
+        assert "None" not in product._repr_html_()
+
+
 def digests(folder):
     return {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir()) if path.is_file()}
 

@@ -193,6 +193,23 @@ class FewShot:
         return (variance_n / (1 + variance_n)).astype(np.float32, copy=False)
 
 
+def right_when_left_out(left_out_NC: NDArray[np.float64], label_N: NDArray[np.integer]) -> float | None:
+    """Share of labelled vectors that a fit to the others classifies rightly, each class counting the same.
+
+    A class with a single label is left out of the figure: without that label nothing is known of it.
+
+    Args:
+        left_out_NC: see `FewShot`.
+        label_N: class of each.
+
+    Returns:
+        0 .. 1; None where every class has a single label.
+    """
+    hit_N = left_out_NC.argmax(axis=1) == label_N
+    several = np.flatnonzero(np.bincount(label_N) > 1)
+    return float(np.mean([hit_N[label_N == index].mean() for index in several])) if len(several) else None
+
+
 def _check(values_NK: NDArray, label_N: NDArray[np.int64]) -> None:
     if not len(values_NK) or len(values_NK) != len(label_N):
         raise InputError(f"{len(values_NK)} vectors and {len(label_N)} labels: there must be one label for each vector")

@@ -18,7 +18,7 @@ from skysense.errors import InputError
 from skysense.geo import Window
 from skysense.maps.blocks import features_of, vectors_at
 from skysense.maps.feed import read_ahead
-from skysense.maps.fewshot import Answers, FewShot, Method
+from skysense.maps.fewshot import Answers, FewShot, Method, right_when_left_out
 from skysense.maps.ground import Ground
 from skysense.maps.labels import LabelledCells, Labels, cells_of, counts_of, read_labels
 from skysense.maps.parts import Part, Parting
@@ -38,16 +38,17 @@ class FewShotResult:
         fewshot: the classifier.
         classes: names by index.
         labelled: cells that were learned from, by class.
-        right: share of them that the others classify rightly, each class counting the same (leave-one-out).
+        right: share of them that the others classify rightly, each class of several labels counting the same
+            (leave-one-out); None if there is none.
         resumed: parts that an earlier run had finished.
-        notes: labels that do not count.
+        notes: labels that do not count, classes that nothing can be said about.
     """
 
     path: Path
     fewshot: FewShot
     classes: tuple[str, ...]
     labelled: str
-    right: float
+    right: float | None
     resumed: int
     notes: tuple[str, ...]
 
@@ -112,9 +113,9 @@ def fewshot_map(
             _write(work, part, features, layer, learned.stored_with(layer.scale))
             if progress is not None:
                 progress(done, len(parting.parts))
-        right = _right(learned, cells.label_N)
+        right, notes = right_when_left_out(learned.left_out_NC, cells.label_N), (*cells.notes, *_alone(said, cells))
         made = {"strength": learned.strength, "temperature": learned.temperature, "leave_one_out": right}
-        work.finish({**about, "fewshot": learning | made, "notes": list(cells.notes)})
+        work.finish({**about, "fewshot": learning | made, "notes": list(notes)})
     return FewShotResult(
         path=out,
         fewshot=learned,
@@ -122,8 +123,16 @@ def fewshot_map(
         labelled=counts_of(said, cells.label_N),
         right=right,
         resumed=resumed,
-        notes=cells.notes,
+        notes=notes,
     )
+
+
+def _alone(said: Labels, cells: LabelledCells) -> Iterator[str]:
+    """What is to be said of classes with a single label."""
+    counts_C = np.bincount(cells.label_N, minlength=len(said.classes))
+    alone = [name for name, count in zip(said.classes, counts_C, strict=True) if count == 1]
+    if alone:
+        yield f"{' and '.join(alone)}: of a single label nobody can tell how often it is right; a second one would"
 
 
 def _with_data(
@@ -185,8 +194,3 @@ def _values(answers: Answers) -> dict[str, NDArray[np.float32]]:
         "uncertainty": np.stack([answers.uncertainty_HW, answers.novelty_HW]),
         "probability": answers.probability_CHW,
     }
-
-
-def _right(learned: FewShot, label_N: NDArray[np.int64]) -> float:
-    hit_N = learned.left_out_NC.argmax(axis=1) == label_N
-    return float(np.mean([hit_N[label_N == index].mean() for index in np.unique(label_N)]))

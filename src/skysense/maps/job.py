@@ -53,6 +53,7 @@ class Settings:
         for name, number in (("batch size", self.batch_size), ("workers", self.workers)):
             if number < 1:
                 raise ConfigError(f"{name} {number}: it must be at least 1")
+        self.layout(self.window_cells, self.window_cells)  # says whether sides are windows, before there is a map
         if self.cluster is not None and self.engine != "ray":
             raise ConfigError(f"a cluster, {self.cluster}, is for the engine ray")
 

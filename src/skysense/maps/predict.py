@@ -95,6 +95,9 @@ class MapSettings:
         batch_size: windows per forward.
         flips: average over mirror images.
         workers, engine, cluster: by whom windows are computed, see `Settings`.
+
+    Raises:
+        ConfigError: numbers that are none.
     """
 
     window_cells: int | None = None
@@ -105,6 +108,12 @@ class MapSettings:
     engine: Literal["local", "ray"] = "local"
     cluster: str | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("window_cells", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} {value}: it must be at least 1; without it the model's own is used")
+
     def of(self, adapted: Adapted, grid: Grid) -> Settings:
         """Those of a model on a map; a map smaller than a window is one smaller window.
 
@@ -114,11 +123,12 @@ class MapSettings:
         usual = adapted.config.window_cells
         if adapted.task in OF_WHOLE:
             usual = adapted.card.get("adapted", {}).get("cells", usual)
-        side = min(self.window_cells or usual, _whole(max(grid.height, grid.width)))
+        wanted = usual if self.window_cells is None else self.window_cells
+        side = min(wanted, _whole(max(grid.height, grid.width)))
         return Settings(
             window_cells=side,
             overlap_cells=side // OVERLAP if self.overlap_cells is None else self.overlap_cells,
-            batch_size=self.batch_size or adapted.config.batch_size,
+            batch_size=adapted.config.batch_size if self.batch_size is None else self.batch_size,
             workers=self.workers,
             engine=self.engine,
             cluster=self.cluster,
