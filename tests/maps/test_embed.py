@@ -187,7 +187,10 @@ def test_a_model_of_four_bands_takes_them_out_of_ten(tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = model(collate([Sample("one", {"s2": series})])).fused_BDhw[0].numpy()
     assert_same_map(read(result.path), expected)
-    with pytest.raises(InputError, match=r"s1.tif: .*are those of no known sensor \(sentinel-2-l2a-10m: B2"):
+    with pytest.raises(
+        InputError,
+        match=r"s1.tif: .*VV, VH\) are those of sentinel-1-grd; needed here are those of sentinel-2-l2a-10m: B2",
+    ):
         embed(model, s1_scene(tmp_path / "s1.tif", s1_values(8, 8)), tmp_path / "no.tif")
     with pytest.raises(InputError, match=r"s1.tif: is sentinel-1-grd; this model reads s2"):
         embed(model, tmp_path / "s1.tif", tmp_path / "no.tif", sensor="sentinel-1-grd")

@@ -130,13 +130,33 @@ def choose_sensor(wanted: Sensor | str | None, names: list[str], among: Sequence
     fitting = [sensor for sensor in among if suits(sensor, names)]
     if len(fitting) == 1:
         return fitting[0]
-    bands = "; ".join(f"{sensor.name}: {', '.join(sensor.bands)}" for sensor in among)
-    found = "suit several sensors" if fitting else "are those of no known sensor"
+    needed = "; ".join(f"{sensor.name}: {', '.join(sensor.bands)}" for sensor in among)
+    kinds = {sensor.modality for sensor in among}
+    others = [sensor for sensor in SENSORS.values() if sensor.modality not in kinds and suits(sensor, names)]
+    if others and not fitting:
+        other = max(others, key=lambda sensor: len(sensor.bands))
+        raise InputError(
+            f"its bands ({', '.join(names)}) are those of {other.name}; needed here are those of {needed}",
+            file=path,
+            fix=f"Give imagery with these bands; what is of {other.name} goes by {other.modality}, to a model that "
+            "reads it",
+        )
+    found = "suit several sensors" if fitting else f"are those of no known sensor{_lacking(names, among)}"
     raise InputError(
-        f"its bands ({', '.join(names)}) {found} ({bands})",
+        f"its bands ({', '.join(names)}) {found} ({needed})",
         file=path,
         fix="Name the bands in their descriptions (gdal_edit.py, or rasterio set_band_description), or name the sensor",
     )
+
+
+def _lacking(names: Sequence[str], among: Sequence[Sensor]) -> str:
+    """What bands are missing of the sensor that most of them are of."""
+    missing = {sensor: [band for band in sensor.bands if band not in sensor.plain_names(names)] for sensor in among}
+    begun = [sensor for sensor, bands in missing.items() if 0 < len(bands) < len(sensor.bands)]
+    if not begun:
+        return ""
+    nearest = min(begun, key=lambda sensor: len(missing[sensor]) / len(sensor.bands))
+    return f": {nearest.name} also needs {', '.join(missing[nearest])}"
 
 
 def check_unit(sensor: Sensor, unit: Unit | str | None, dtypes: set[str], path: Path) -> None:

@@ -171,3 +171,61 @@ def test_what_is_no_cube(tmp_path: Path) -> None:
         open_source(tmp_path / "a.nc", reads=READS)
     with pytest.raises(InputError, match=r"b\.zarr: does not exist"):
         open_source(tmp_path / "b.zarr", reads=READS)
+
+
+def test_several_cubes_are_joined_in_time_and_in_ground(tmp_path: Path) -> None:
+    """Two that lie side by side and share a day, and one of another year and number type, named first."""
+    values = series(12, 24)
+    left, right = cube(values[:2, ..., :16]), cube(values[:, ..., 12:])
+    right = right.assign_coords(x=right.x + 120)
+    left["s2"][0, :, 4, 14] = 0  # the second cube shows it
+    left["s2"].attrs["_FillValue"] = np.uint16(0)
+    later = cube(values[:1, ..., :16].astype(np.float32)).assign_coords(time=DAYS[:1] + np.timedelta64(365, "D"))
+    paths = [tmp_path / "later.zarr", tmp_path / "left.zarr", tmp_path / "right.nc"]
+    for path, one in zip(paths, (later, left, right), strict=True):
+        one.to_zarr(path) if path.suffix == ".zarr" else one.to_netcdf(path)
+    source = pickle.loads(pickle.dumps(open_source([*map(str, paths)], reads=READS)))
+    assert source.notes == ("sentinel-2-l2a: 3 cubes, 4 dates, 2022-01-01 .. 2023-03-01",)
+    assert [file["name"] for file in source.about()["sensors"]["s2"]["files"]] == [path.name for path in paths]
+    assert (source.grid.height, source.grid.width) == (12, 24)
+    found = whole(source).series["s2"]
+    assert [str(day) for day in found.dates] == ["2022-01-01", "2022-02-01", "2022-03-01", "2023-03-01"]
+    assert found.values.dtype == np.float32
+    np.testing.assert_array_equal(found.values[0], values[1])
+    np.testing.assert_array_equal(found.values[2], values[0])
+    np.testing.assert_array_equal(found.valid.all(axis=(1, 2)), [True, False, True, False])
+    np.testing.assert_array_equal(found.values[1, :, :, 12:], values[2, :, :, 12:])
+    assert found.valid[1, :, 12:].all() and not found.valid[1, :, :12].any()
+    assert found.valid[3, :, :16].all() and not found.valid[3, :, 16:].any()
+    np.testing.assert_array_equal(read(f"{{s2: [{paths[1]}, {paths[2]}]}}").series["s2"].values, found.values[:3])
+
+
+def test_of_several_cubes_a_broken_one_costs_its_frames(tmp_path: Path) -> None:
+    values = series()
+    one, two = cube(values[:1]), cube(values[1:]).assign_coords(time=DAYS[1:])
+    one["clear"] = (("time", "y", "x"), np.arange(192).reshape(1, 12, 16) % 2 == 0)
+    for name, dataset in (("one", one), ("two", two)):
+        dataset.to_zarr(tmp_path / f"{name}.zarr")
+    source = open_source([tmp_path / "one.zarr", tmp_path / "two.zarr"], reads=READS)
+    for chunk in (tmp_path / "two.zarr" / "s2").rglob("*"):
+        if chunk.is_file() and not chunk.name.startswith((".z", "zarr.json")):
+            chunk.write_bytes(b"broken")
+    with source.open() as reader:
+        found = reader.read(Window(0, 0, 12, 16)).series["s2"]
+        assert len(reader.lost) == 2 and "two.zarr" in reader.lost[0]
+    assert [str(day) for day in found.dates] == ["2022-03-01"]
+    np.testing.assert_array_equal(found.clear[0], np.arange(192).reshape(12, 16) % 2 == 0)
+
+
+def test_lists_of_cubes_that_are_no_series(tmp_path: Path) -> None:
+    cube(series()).to_zarr(tmp_path / "a.zarr")
+    coords = {"y": 5_400_000 - 5 - 10 * np.arange(12), "x": 600_005 + 10 * np.arange(16), "band": ["VV", "VH"]}
+    radar = xarray.DataArray(s1_values(12, 16), dims=("band", "y", "x"), coords=coords, attrs={"units": "dB"})
+    radar.to_dataset(name="s1").assign_attrs({"proj:code": "EPSG:32632"}).to_zarr(tmp_path / "s1.zarr")
+    tif = s2_file(tmp_path / "b.tif", s2_like(12, 16), date="2022-05-01")
+    with pytest.raises(InputError, match=r"b\.tif: is one of several files, of which some are cubes and some are not"):
+        open_source([tmp_path / "a.zarr", tif], reads=READS)
+    with pytest.raises(InputError, match=r"s1\.zarr: is sentinel-1-grd, a\.zarr is sentinel-2-l2a: a list is a s"):
+        open_source([tmp_path / "a.zarr", tmp_path / "s1.zarr"], reads=READS)
+    with pytest.raises(InputError, match=r"s1\.zarr: does not say when it was taken, and it is one of 2 cubes"):
+        open_source([tmp_path / "s1.zarr", tmp_path / "s1.zarr"], reads=READS)

@@ -283,3 +283,20 @@ def test_a_window_outside_the_scene(tmp_path: Path) -> None:
         pytest.raises(UnreadableWindow, match="outside"),
     ):
         reader.read(Window(8, 0, 4, 4))
+
+
+def test_imagery_of_another_sensor_is_told_what_it_is_and_what_is_needed(tmp_path: Path) -> None:
+    scene = hr_scene(tmp_path / "rgb.tif", 64, 64)
+    for what in (scene, [scene, scene], f"{{s2: {scene}}}"):
+        with pytest.raises(InputError) as found:
+            open_source(what, reads={"s2": SENTINEL2_L2A})
+        assert str(found.value) == (
+            f"{scene}: its bands (R, G, B) are those of optical-hr; needed here are those of sentinel-2-l2a: B2, B3, "
+            "B4, B5, B6, B7, B8, B8A, B11, B12. Give imagery with these bands; what is of optical-hr goes by hr, to a "
+            "model that reads it"
+        )
+    with pytest.raises(InputError, match=r"s2\.tif: its bands .* are those of sentinel-2-l2a; needed .* optical-hr"):
+        open_source(s2_scene(tmp_path / "s2.tif", 8, 8), reads={"hr": OPTICAL_HR})
+    some = write_scene(tmp_path / "some.tif", s2_values(8, 8)[:8], names=SENTINEL2_L2A.bands[:8])
+    with pytest.raises(InputError, match=r"no known sensor: sentinel-2-l2a also needs B11, B12 \("):
+        open_source(some, reads={"s2": SENTINEL2_L2A, "hr": OPTICAL_HR})

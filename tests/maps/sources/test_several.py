@@ -210,7 +210,9 @@ def test_what_is_said_of_several_sensors_at_once_is_refused(three) -> None:
         open_source(three, reads=READS, unit="dB")
     with pytest.raises(InputError, match=r"s1\.tif: this model reads hr, s2, not s1"):
         open_source(three, reads={key: READS[key] for key in ("hr", "s2")})
-    with pytest.raises(InputError, match=r"missing or doubled: VV, VH|are those of no known sensor"):
+    with pytest.raises(
+        InputError, match=r"are those of sentinel-2-l2a; needed here are those of sentinel-1-grd: VV, VH"
+    ):
         open_source({"s1": three["s2"]}, reads=READS)
 
 

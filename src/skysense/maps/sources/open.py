@@ -16,6 +16,7 @@ from skysense.maps.grid import Grid
 from skysense.maps.sources.area import Area, Cut, as_area
 from skysense.maps.sources.array import array_stack
 from skysense.maps.sources.cube_open import cube_stack, is_cube
+from skysense.maps.sources.cubes import cube_series
 from skysense.maps.sources.extent import choose_grid
 from skysense.maps.sources.imagery import Imagery
 from skysense.maps.sources.named import Entry, What, named, named_pair
@@ -42,9 +43,9 @@ def open_source(
     """Understand imagery and put it on one grid of cells; no pixel is read.
 
     Args:
-        what: a GeoTIFF; a folder or a list of GeoTIFFs of one sensor; a Zarr or NetCDF cube; STAC items; an array of
-            xarray; or a mapping from ``hr``, ``s2`` and ``s1`` to any of these, also as a YAML file or text. See
-            docs/sources.md.
+        what: a GeoTIFF; a folder or a list of GeoTIFFs of one sensor; a Zarr or NetCDF cube, or a list of them; STAC
+            items; an array of xarray; or a mapping from ``hr``, ``s2`` and ``s1`` to any of these, also as a YAML file
+            or text. See docs/sources.md.
         area: what part of the ground is wanted; what every sensor covers if None. Outside of polygons there is no-data.
         grid: whose lattice the map has; if None that of Sentinel-2, else of Sentinel-1, else of the image.
         reads: the sensors that the model reads, by modality.
@@ -130,6 +131,14 @@ def _of_one_sensor(entry: Entry, reads: Mapping[Modality, Sensor]) -> Stack:
         raise InputError("is a folder of places, or a corpus of them: each is a map of its own", file=first)
     if len(entry.paths) == 1 and is_cube(first):
         return cube_stack(first, entry, reads)
+    if any(map(is_cube, entry.paths)):
+        if not all(map(is_cube, entry.paths)):
+            raise InputError(
+                "is one of several files, of which some are cubes and some are not; a series is kept in one way",
+                file=next(path for path in entry.paths if not is_cube(path)),
+                fix="Name only rasters or only cubes (Zarr, NetCDF); convert the others",
+            )
+        return cube_series(entry.paths, entry, reads)
     if len(entry.paths) > 1:
         return file_stack(entry.paths, first.parent, entry, reads)
     return file_stack(rasters_in(first) if first.is_dir() else [first], first, entry, reads)
