@@ -300,3 +300,22 @@ def test_imagery_of_another_sensor_is_told_what_it_is_and_what_is_needed(tmp_pat
     some = write_scene(tmp_path / "some.tif", s2_values(8, 8)[:8], names=SENTINEL2_L2A.bands[:8])
     with pytest.raises(InputError, match=r"no known sensor: sentinel-2-l2a also needs B11, B12 \("):
         open_source(some, reads={"s2": SENTINEL2_L2A, "hr": OPTICAL_HR})
+
+
+@pytest.mark.parametrize("options", [{}, {"nodata": 0}])
+def test_a_mask_in_a_file_of_its_own_is_no_data_and_a_part_of_what_is_read(tmp_path: Path, options) -> None:
+    scene = hr_scene(tmp_path / "scene.tif", 64, 96, **options)
+    bare = open_scene(scene).about()
+    mask = np.full((64, 96), 255, np.uint8)
+    mask[:20, 32:] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(scene, "r+") as file:
+        file.write_mask(mask)
+    assert (tmp_path / "scene.tif.msk").exists()
+    source = open_scene(scene)
+    with source.open() as reader:
+        series = reader.read(Window(0, 0, 4, 4)).series["hr"]
+    np.testing.assert_array_equal(series.valid[0, :64, :96], mask > 0)
+    assert not series.valid[0, 64:].any()
+    files = source.about()["sensors"]["hr"]["files"]
+    assert [file["name"] for file in files] == ["scene.tif", "scene.tif.msk"]
+    assert [file["name"] for file in bare["sensors"]["hr"]["files"]] == ["scene.tif"]

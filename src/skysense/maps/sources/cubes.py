@@ -119,8 +119,8 @@ class CubeSeriesReader:
             for cube, inner in self.stack.pieces[frame]:
                 wanted[cube].append(inner)
         found: dict[Piece, Look | Lost] = {}
-        for cube, inner in wanted.items():
-            found |= {(cube, one.frame): one for one in self._readers[cube].read(inner, window)}
+        for cube, inners in wanted.items():
+            found |= {(cube, one.frame): one for one in self._readers[cube].read(inners, window)}
         return [self._one(frame, [found[piece] for piece in self.stack.pieces[frame]]) for frame in frames]
 
     def _one(self, frame: int, pieces: Sequence[Look | Lost]) -> Look | Lost:

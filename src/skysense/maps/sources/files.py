@@ -30,6 +30,8 @@ CLASSES = "SCL"
 NOT_CLEAR = (0, 1, 3, 8, 9, 10)
 """Classes of Sentinel-2's scene classification that are no clear sight: none, defective, shadow, cloud, cirrus."""
 
+MASK_SUFFIX = ".msk"
+"""What GDAL adds to the name of a raster for a mask in a file of its own; it counts like one inside."""
 _MOST_PIXELS = 2**22
 """Of a band, held at a time to make up a window: imagery of centimetres must not fill the memory."""
 
@@ -93,10 +95,12 @@ class FileStack:
         return any(raster.simulated for raster in self._rasters())
 
     def files(self) -> list[dict[str, Any]]:
-        """Names below the folder that was named, sizes, times of change."""
+        """Names below the folder that was named, sizes, times of change; of masks that are files of their own too."""
         listed = [self.root] if self.root.is_file() else []
+        rasters = dict.fromkeys([*listed, *(raster.path for raster in self._rasters())])
+        masks = [path.with_name(path.name + MASK_SUFFIX) for path in rasters]
         found = []
-        for path in dict.fromkeys([*listed, *(raster.path for raster in self._rasters())]):
+        for path in [*rasters, *(mask for mask in masks if mask.exists())]:
             inside = path.is_relative_to(self.root) and path != self.root
             name = path.relative_to(self.root).as_posix() if inside else path.name
             state = path.stat()
