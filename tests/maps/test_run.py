@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from skysense.geo import RegionTable, Window, region_cell
+from skysense.maps.account import Account
 from skysense.maps.answer import Answerer, Regions, WindowAnswer
 from skysense.maps.found import found_of
 from skysense.maps.job import Job, Settings, parting_of
@@ -60,6 +61,17 @@ def test_in_windows_and_parts_a_local_model_answers_as_for_the_whole(tmp_path: P
     for name, (whole, observed) in {"mean": (mean, seen), "fine": finer(mean[:1], seen, 8)}.items():
         np.testing.assert_array_equal(np.isnan(found[name]), np.broadcast_to(~observed, whole.shape))
         np.testing.assert_allclose(found[name][:, observed], whole[:, observed], rtol=1e-6)
+
+
+def test_a_run_may_go_on_elsewhere_and_says_so(tmp_path: Path) -> None:
+    source, answerer = ArraySource(s1_values(90, 100)), Mean3()
+    job = job_of(tmp_path / "a.tif", source, answerer, Parting(90, 100, 64, 64))
+    first, *rest = job.todo()
+    compute(job, answerer, [first])
+    assert job.account().to_json()["devices"] == ["cpu"] and not job.account().notes()
+    compute(job, replace(answerer, device="meta"), rest)
+    assert Account.from_json(job.account().to_json()).devices == {"cpu", "meta"}
+    assert job.account().notes() == ("parts were computed on cpu and meta, which round differently",)
 
 
 def test_parts_of_any_size_make_the_same_map(tmp_path: Path) -> None:

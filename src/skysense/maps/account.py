@@ -37,6 +37,7 @@ class Account:
         not_finite: observed pixels with NaN or infinite values, which count as no-data; where windows overlap, twice.
         no_context: windows in regions whose prototypes the model never learned.
         observed: pixels of the map's first score that have a value; windows with an answer where none is blended.
+        devices: what it was computed on; a run may have gone on elsewhere.
     """
 
     windows: int = 0
@@ -46,6 +47,7 @@ class Account:
     not_finite: int = 0
     no_context: int = 0
     observed: int = 0
+    devices: set[str] = field(default_factory=set)
 
     def add(self, other: Account) -> None:
         """Count what another account has counted."""
@@ -56,6 +58,7 @@ class Account:
         self.not_finite += other.not_finite
         self.no_context += other.no_context
         self.observed += other.observed
+        self.devices |= other.devices
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -67,6 +70,7 @@ class Account:
             "not_finite": self.not_finite,
             "no_context": self.no_context,
             "observed": self.observed,
+            "devices": sorted(self.devices),
         }
 
     @classmethod
@@ -74,7 +78,7 @@ class Account:
         """The way back of `to_json`."""
         skipped = [Skipped(Window(row, col, size, size), reason) for row, col, size, reason in values["skipped"]]
         counts = {name: int(values[name]) for name in ("windows", "empty", "not_finite", "no_context", "observed")}
-        return cls(skipped=skipped, lost=Counter(values["lost"]), **counts)
+        return cls(skipped=skipped, lost=Counter(values["lost"]), devices=set(values["devices"]), **counts)
 
     def notes(self) -> tuple[str, ...]:
         """What a person should know."""
@@ -88,6 +92,8 @@ class Account:
                 f"{self.no_context} of {self.windows} windows lie in regions whose prototypes this model never "
                 "learned: their geo-context is zero"
             )
+        if len(self.devices) > 1:
+            notes.append(f"parts were computed on {' and '.join(sorted(self.devices))}, which round differently")
         for reason, windows in self.lost.items():
             notes.append(f"left out of {windows} window{'s' if windows > 1 else ''}: {reason}")
         return tuple(notes)

@@ -17,6 +17,8 @@ from skysense.maps.product.layer import Layer
 from skysense.observation import Sample
 
 if TYPE_CHECKING:
+    import torch
+
     from skysense.tasks.detection.boxes import Found
 
 Scores = Mapping[str, tuple[int, int]]
@@ -60,11 +62,14 @@ class Answerer(Protocol):
     """Answers windows; lives in one process, with its model on its device.
 
     Attributes:
+        device: where it computes.
         scores: what its answers hold and how fine it is.
         layers: what is written.
         regions: of its model; None without geo-context.
     """
 
+    @property
+    def device(self) -> torch.device | str: ...  # noqa: D102
     @property
     def scores(self) -> Scores: ...  # noqa: D102
     @property

@@ -1,4 +1,4 @@
-"""Batches on their way to a model."""
+"""Where a model computes: batches on their way there, and what it is called."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from dataclasses import replace
 import torch
 
 from skysense.observation import Batch, Frames
+
+
+def device_words(device: torch.device | str) -> str:
+    """What a map says it was computed on: ``cpu``, or the name of a GPU. Others round differently."""
+    device = torch.device(device)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:

@@ -89,6 +89,11 @@ class FeatureAnswerer:
         self._regions = regions_of(model)
 
     @property
+    def device(self) -> torch.device:
+        """That of the model."""
+        return self._device
+
+    @property
     def scores(self) -> Scores:
         """One score per band and cell."""
         return {FEATURES: (len(self._layer.bands), 1)}

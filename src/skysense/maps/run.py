@@ -19,6 +19,7 @@ from skysense.geo import Window
 from skysense.maps.account import Account
 from skysense.maps.answer import Answerer, Rows, WindowAnswer
 from skysense.maps.blend import RowBlender
+from skysense.maps.device import device_words
 from skysense.maps.feed import Prepared, begins_in, prepare, read_ahead
 from skysense.maps.found import keep_found
 from skysense.maps.job import Job
@@ -100,7 +101,7 @@ class _OpenPart:
     def __init__(self, job: Job, answerer: Answerer, part: Part) -> None:
         self._job, self._part, self._encode = job, part, answerer.encode
         self._layers = {layer.name: (tile_of(layer), layer.per_cell) for layer in job.work.layers}
-        self._account = Account()
+        self._account = Account(devices={device_words(answerer.device)})
         self._found: list[tuple[Window, Found]] = []
         self._blender = RowBlender(job.layout, part.window, job.scores, job.block, self._emit)
         self._context = job.work.open(part)
