@@ -55,7 +55,7 @@ def run_bare(model: SkySense, batches: list[Batch]) -> None:
 def batches_of(model: SkySense, source: Source, layout: Layout, parts: Sequence[Part], size: int) -> list[Batch]:
     """What the model is asked for parts, ready on its device."""
     todo = [(part, layout.touching(part.window)) for part in parts]
-    prepared = prepare(source, todo, size, None)
+    prepared = prepare(source, todo, size, None, layout.size)
     device = next(model.parameters()).device
     return [collate(some.samples).to(device) for some in prepared if some.samples]
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from _means import Means
 from _scenes import aerial_scene
 
-from skysense.maps.feed import GDAL_CACHE
+from skysense.maps.feed import LEAST_CACHE
 from skysense.maps.job import Settings, begin
 from skysense.maps.making import make
 from skysense.maps.planner import cell_km2
@@ -97,7 +97,7 @@ def main() -> None:
                 f"{side} x {side} px: peak {found['peak']:.0f} MB, of these {found['before']:.0f} MB before the scene "
                 f"is opened; {found['km2'] / found['seconds']:.3g} km²/s; appeared meanwhile: {', '.join(sorted(seen))}"
             )
-    print(f"last / first: {peaks[-1] / peaks[0]:.2f}; GDAL keeps {GDAL_CACHE / _MB:.0f} MB of decoded tiles")
+    print(f"last / first: {peaks[-1] / peaks[0]:.2f}; GDAL keeps {LEAST_CACHE / _MB:.0f} MB of decoded tiles")
 
 
 if __name__ == "__main__":

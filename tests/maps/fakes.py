@@ -53,6 +53,9 @@ class ArraySource:
     def about(self) -> dict[str, Any]:
         return {"s1": {"files": ["array"], "sum": float(np.nansum(self.values_2hw))}}
 
+    def decoded_bytes(self, cells: int) -> int:
+        return 0
+
     @contextmanager
     def open(self) -> Iterator[_Reader]:
         yield _Reader(self)

@@ -22,7 +22,7 @@ S2_GRID = Affine(10, 0, 600_000, 0, -10, 5_400_000)
 def write_scene(path: Path, values: NDArray, *, names=None, crs="EPSG:32632", transform=HR_GRID, tags=None, **profile):
     """Write ``(C, H, W)`` as a tiled GeoTIFF and return its path."""
     count, height, width = values.shape
-    options = dict(driver="GTiff", tiled=True, blockxsize=128, blockysize=128, compress="deflate", **profile)
+    options = {"driver": "GTiff", "tiled": True, "blockxsize": 128, "blockysize": 128, "compress": "deflate"} | profile
     with rasterio.open(
         path, "w", count=count, height=height, width=width, dtype=values.dtype, crs=crs, transform=transform, **options
     ) as file:

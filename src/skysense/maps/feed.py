@@ -18,7 +18,7 @@ from skysense.maps.sources.position import Positions
 from skysense.observation import Sample
 
 _T = TypeVar("_T")
-GDAL_CACHE = 64 << 20
+LEAST_CACHE, MOST_CACHE = 64 << 20, 512 << 20
 """Bytes of decoded tiles that GDAL keeps, unless the environment says otherwise (``GDAL_CACHEMAX``); its own default is
 a twentieth of the machine's memory."""
 
@@ -43,8 +43,13 @@ class Prepared:
     last: bool = False
 
 
+def cache_bytes(source: Source, cells: int) -> int:
+    """What GDAL has to keep so that the windows of a series do not decode the same tiles again, within bounds."""
+    return min(max(source.decoded_bytes(cells), LEAST_CACHE), MOST_CACHE)
+
+
 def prepare(
-    source: Source, todo: Iterable[tuple[Part, Iterable[Window]]], batch_size: int, regions: Regions | None
+    source: Source, todo: Iterable[tuple[Part, Iterable[Window]]], batch_size: int, regions: Regions | None, cells: int
 ) -> Generator[Prepared, None, None]:
     """Read windows of parts and put those with observed pixels side by side; the others are counted on the way.
 
@@ -55,12 +60,13 @@ def prepare(
         todo: parts and their windows; asked for the next when the one before is read.
         batch_size: samples per batch; the last one of a part may be smaller.
         regions: of the model, if it has any.
+        cells: side of the windows.
     """
     import rasterio
 
     positions = Positions(source.grid) if regions is not None else None
-    cache = int(os.environ.get("GDAL_CACHEMAX", GDAL_CACHE))
-    with rasterio.Env(GDAL_CACHEMAX=cache), source.open() as reader:
+    cache = {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": cache_bytes(source, cells)}
+    with rasterio.Env(**cache), source.open() as reader:
         for part, windows in todo:
             some = Prepared(part)
             for window in windows:

@@ -115,7 +115,7 @@ def sample_cells(
     found: list[NDArray[np.float32]] = []
     count = 0
     todo = [(whole, layout.shuffled())]
-    ahead = read_ahead(lambda: prepare(source, todo, batch_size, answerer.regions), _READ_AHEAD)
+    ahead = read_ahead(lambda: prepare(source, todo, batch_size, answerer.regions, layout.size), _READ_AHEAD)
     with closing(ahead):
         for some in ahead:
             for window, answer in zip(some.windows, answerer(some.samples) if some.samples else [], strict=True):

@@ -87,6 +87,10 @@ class PairSource:
         """What goes into the metadata of a map: that of either date."""
         return {"before": self.before.about(), "after": self.after.about()}
 
+    def decoded_bytes(self, cells: int) -> int:
+        """Of both dates."""
+        return self.before.decoded_bytes(cells) + self.after.decoded_bytes(cells)
+
     @contextmanager
     def open(self) -> Iterator[SourceReader]:
         """Open both for reading windows."""

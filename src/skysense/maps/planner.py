@@ -56,7 +56,8 @@ def try_out(job: Job, answerer: Answerer, parts: Sequence[Part]) -> float | None
         return None
     whole = Part(0, 0, Window(0, 0, job.layout.height, job.layout.width))
     seconds = []
-    with closing(prepare(job.source, [(whole, job.layout.shuffled())], job.batch_size, answerer.regions)) as batches:
+    todo = [(whole, job.layout.shuffled())]
+    with closing(prepare(job.source, todo, job.batch_size, answerer.regions, job.layout.size)) as batches:
         for some in batches:
             if some.samples:
                 start = time.perf_counter()

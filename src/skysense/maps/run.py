@@ -48,7 +48,9 @@ def compute(job: Job, answerer: Answerer, parts: Iterable[Part], tell: Callable[
         InputError: the source cannot be opened any more.
     """
     todo = ((part, job.layout.touching(part.window)) for part in parts)
-    ahead = read_ahead(lambda: prepare(job.source, todo, job.batch_size, answerer.regions), _READ_AHEAD)
+    ahead = read_ahead(
+        lambda: prepare(job.source, todo, job.batch_size, answerer.regions, job.layout.size), _READ_AHEAD
+    )
     with closing(ahead), _Finisher(job, answerer) as finisher:
         for some in ahead:
             answers = answerer(some.samples) if some.samples else []

@@ -63,6 +63,10 @@ class Source(Protocol):
         """
         ...
 
+    def decoded_bytes(self, cells: int) -> int:
+        """Of the tiles that GDAL decodes for a window of so many cells along a side; 0 if it does not read here."""
+        ...
+
     def open(self) -> AbstractContextManager[SourceReader]:
         """Open the files for reading windows."""
         ...

@@ -116,6 +116,10 @@ class CubeStack:
                 said.append(how if len(self.layers) == 1 else f"{', '.join(layers.bands)}: {how}")
         return tuple(said)
 
+    def decoded_bytes(self, metres: float, frames: int) -> int:
+        """None: cubes are not read by GDAL."""
+        return 0
+
     def placement(self, layers: Layers, pixels: Grid) -> Placement:
         """How a variable is brought onto a grid."""
         repeat = self.sensor.modality != "hr"

@@ -89,6 +89,10 @@ class CubeSeries:
         """What happens to pixels on their way to a grid, in words."""
         return tuple(dict.fromkeys(how for cube in self.cubes for how in cube.hows(pixels)))
 
+    def decoded_bytes(self, metres: float, frames: int) -> int:
+        """None: cubes are not read by GDAL."""
+        return 0
+
     @contextmanager
     def open(self, pixels: Grid) -> Iterator[CubeSeriesReader]:
         """Open for reading on a grid of pixels."""

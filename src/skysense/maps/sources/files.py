@@ -122,6 +122,18 @@ class FileStack:
             for how, bands in found.items()
         )
 
+    def decoded_bytes(self, metres: float, frames: int) -> int:
+        """Of the frames that take most; of a mosaic a window is taken to lie in one raster."""
+
+        def of_group(group: Group) -> int:
+            every = (raster for sheet in group.sheets for raster in sheet.rasters)
+            return max(raster.decoded_bytes(metres / pixel_metres(raster.grid)) for raster in every)
+
+        of_frames = [
+            sum(map(of_group, (*frame.groups, *([frame.classes] if frame.classes else [])))) for frame in self.frames
+        ]
+        return sum(sorted(of_frames, reverse=True)[:frames])
+
     @contextmanager
     def open(self, pixels: Grid) -> Iterator[FileStackReader]:
         """Open for reading on a grid of pixels."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skysense.data.geotiff import pixel_metres
 from skysense.geo import Window
 from skysense.maps.grid import Grid
 from skysense.maps.source import UnreadableWindow
@@ -69,6 +70,13 @@ class Imagery:
         if self.frames:
             about["frames"] = dict(self.frames)
         return about
+
+    def decoded_bytes(self, cells: int) -> int:
+        """Of all sensors, in as many frames as a window may have."""
+        metres = cells * pixel_metres(self.grid)
+        return sum(
+            stack.decoded_bytes(metres, self.frames.get(key, len(stack.dates))) for key, stack in self.stacks.items()
+        )
 
     @contextmanager
     def open(self) -> Iterator[ImageryReader]:

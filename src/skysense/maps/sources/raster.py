@@ -5,6 +5,7 @@ Letters: C bands, H W pixels.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -32,6 +33,20 @@ _WORDS = re.compile(r"[^A-Za-z0-9]+")
 _BANDS = {band.upper(): band for sensor in SENSORS.values() for band in sensor.bands}
 
 
+@dataclass(frozen=True)
+class Tiling:
+    """How the pixels of a file are kept.
+
+    Attributes:
+        height, width: of a tile or a strip.
+        together: bands that are decoded along with any of them; 1 where each has tiles of its own.
+    """
+
+    height: int
+    width: int
+    together: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Raster:
     """What is known of a file without reading its pixels.
@@ -42,6 +57,7 @@ class Raster:
         bands: those of the sensor that it holds, by the sensor's names.
         indexes: their 1-based positions in the file.
         grid: of its pixels.
+        tiling: how they are kept.
         stored: number type in the file.
         date: acquisition day, NaT if unknown.
         alpha_is_data: a band is marked as alpha but has another name, so it is no mask.
@@ -54,6 +70,7 @@ class Raster:
     bands: tuple[str, ...]
     indexes: tuple[int, ...]
     grid: Grid
+    tiling: Tiling
     stored: str
     date: np.datetime64
     alpha_is_data: bool = False
@@ -64,6 +81,14 @@ class Raster:
     def dtype(self) -> np.dtype:
         """Number type of its values."""
         return self.numbers.dtype(self.stored)
+
+    def decoded_bytes(self, side: float) -> int:
+        """Of the tiles that a window of so many pixels along a side may touch, wherever it lies."""
+        tiling, grid = self.tiling, self.grid
+        rows = min(math.ceil(side / tiling.height) + 1, math.ceil(grid.height / tiling.height))
+        cols = min(math.ceil(side / tiling.width) + 1, math.ceil(grid.width / tiling.width))
+        bands = max(tiling.together, len(self.indexes))
+        return rows * cols * tiling.height * tiling.width * bands * np.dtype(self.stored).itemsize
 
     def read(self, files: OpenFiles, window: Window) -> tuple[NDArray, NDArray[np.bool_], int]:
         """The pixels of a window that lies on the file.
@@ -143,6 +168,7 @@ class Header:
         alpha_is_data, alpha_notes: see `skysense.data.geotiff.alpha_is_data`.
         dtypes: of its bands.
         grid: of its pixels.
+        tiling: how they are kept.
     """
 
     path: Path
@@ -153,6 +179,7 @@ class Header:
     alpha_notes: tuple[str, ...]
     dtypes: tuple[str, ...]
     grid: Grid
+    tiling: Tiling
 
     @property
     def sensor(self) -> str | None:
@@ -186,6 +213,7 @@ def read_header(path: Path, root: Path | None = None) -> Header:
             alpha_notes=alpha_notes,
             dtypes=tuple(dataset.dtypes),
             grid=Grid(dataset.crs, dataset.transform, dataset.height, dataset.width),
+            tiling=_tiling(dataset),
         )
 
 
@@ -219,6 +247,7 @@ def as_raster(
         bands=tuple(bands),
         indexes=indexes,
         grid=header.grid,
+        tiling=header.tiling,
         stored=str(np.result_type(*(header.dtypes[index - 1] for index in indexes))),
         date=day,
         alpha_is_data=header.alpha_is_data,
@@ -234,6 +263,12 @@ def _band_in_name(stem: str) -> str | None:
         if plain in _BANDS or plain == "SCL":
             return plain
     return None
+
+
+def _tiling(dataset: Any) -> Tiling:
+    by_pixel = dataset.tags(ns="IMAGE_STRUCTURE").get("INTERLEAVE") == "PIXEL"
+    height, width = dataset.block_shapes[0]
+    return Tiling(height, width, dataset.count if by_pixel else 1)
 
 
 def _check_place(dataset: Any, path: Path) -> None:

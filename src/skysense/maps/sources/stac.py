@@ -133,6 +133,7 @@ def _rasters(acquisition: Acquisition, sensor: Sensor, path: Path) -> Iterator[R
             bands=tuple(bands),
             indexes=tuple(asset.band for asset in assets),
             grid=header.grid,
+            tiling=header.tiling,
             stored=str(np.result_type(*(header.dtypes[asset.band - 1] for asset in assets))),
             date=np.datetime64(acquisition.time.date(), "D"),
             alpha_is_data=header.alpha_is_data,

@@ -88,6 +88,10 @@ class Stack(Protocol):
         """What happens to pixels on their way to a grid, in words; empty if they stay as they are."""
         ...
 
+    def decoded_bytes(self, metres: float, frames: int) -> int:
+        """Of the tiles that GDAL decodes for a window of a side on the ground and so many frames."""
+        ...
+
     def open(self, pixels: Grid) -> AbstractContextManager[StackReader]:
         """Open the files for reading on a grid of pixels."""
         ...
