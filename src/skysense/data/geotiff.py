@@ -189,7 +189,9 @@ def check_unit(sensor: Sensor, unit: Unit | str | None, dtypes: set[str], path: 
         )
     if unit != sensor.unit:
         raise InputError(
-            f"is in {str(unit)!r}; {sensor.name} must be {sensor.unit.value!r}", file=path, fix="Convert it first"
+            f"is in {str(unit)!r}; {sensor.name} must be {sensor.unit.value!r}",
+            file=path,
+            fix="Convert it first; if it is that under another name, pass the unit",
         )
     foreign = dtypes - set(DTYPES)
     if foreign:

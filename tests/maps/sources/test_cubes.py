@@ -229,3 +229,17 @@ def test_lists_of_cubes_that_are_no_series(tmp_path: Path) -> None:
         open_source([tmp_path / "a.zarr", tmp_path / "s1.zarr"], reads=READS)
     with pytest.raises(InputError, match=r"s1\.zarr: does not say when it was taken, and it is one of 2 cubes"):
         open_source([tmp_path / "s1.zarr", tmp_path / "s1.zarr"], reads=READS)
+
+
+def test_a_cube_that_lies_nowhere_is_told_how_to_be_put_somewhere(tmp_path: Path) -> None:
+    placed = cube(series())
+    lost = placed.drop_vars(["x", "y"]).drop_attrs(deep=False)
+    lost.to_netcdf(tmp_path / "lost.nc")
+    with pytest.raises(InputError) as found:
+        open_source(tmp_path / "lost.nc", reads=READS)
+    assert "says nothing of where its pixels lie (no CRS, no coordinates y and x, no GeoTransform)" in str(found.value)
+    advice = "dataset.assign_coords(y=middles_of_rows, x=middles_of_columns).assign_attrs({'proj:code': 'EPSG:32632'})"
+    assert advice in str(found.value)
+    names = {"dataset": lost, "middles_of_rows": placed.y.values, "middles_of_columns": placed.x.values}
+    eval(advice, names).to_netcdf(tmp_path / "placed.nc")
+    assert open_source(tmp_path / "placed.nc", reads=READS).grid.at(0, 0) == (600_000, 5_400_000)

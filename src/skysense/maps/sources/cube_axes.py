@@ -75,9 +75,23 @@ def ground_of(dataset: Any, variable: Any, axes: Axes, path: Path) -> Ground:
     Raises:
         InputError: no CRS, no coordinates, or uneven ones.
     """
+    transform = _transform(dataset, variable)
+    with_coordinates = axes.y in variable.coords and axes.x in variable.coords
     crs = _crs(dataset, variable, path)
+    if crs is None:
+        if with_coordinates or transform is not None:
+            fix = "Write it: dataset.rio.write_crs('EPSG:32632'), or the attribute proj:code"
+            raise InputError("has no CRS, and a map needs one", file=path, fix=fix)
+        raise InputError(
+            f"says nothing of where its pixels lie (no CRS, no coordinates {axes.y} and {axes.x}, no GeoTransform), "
+            "and a map needs that",
+            file=path,
+            fix="If you know it, write it: "
+            f"dataset.assign_coords({axes.y}=middles_of_rows, {axes.x}=middles_of_columns)"
+            ".assign_attrs({'proj:code': 'EPSG:32632'}). If nobody knows it, no map can be made of it",
+        )
     height, width = variable.sizes[axes.y], variable.sizes[axes.x]
-    if axes.y in variable.coords and axes.x in variable.coords:
+    if with_coordinates:
         north, down = _even(np.asarray(variable.coords[axes.y].values, float), axes.y, path)
         west, right = _even(np.asarray(variable.coords[axes.x].values, float), axes.x, path)
         flip_y, flip_x = down > 0, right < 0
@@ -87,7 +101,6 @@ def ground_of(dataset: Any, variable: Any, axes: Axes, path: Path) -> Ground:
         return Ground(
             Grid(crs, Affine(right, 0, left - right / 2, 0, down, top - down / 2), height, width), flip_y, flip_x
         )
-    transform = _transform(dataset, variable)
     if transform is None:
         raise InputError(
             f"variable {variable.name} has no coordinates {axes.y} and {axes.x} and no GeoTransform, so nobody knows "
@@ -112,7 +125,7 @@ def _even(values: NDArray[np.float64], name: str, path: Path) -> tuple[float, fl
     return float(values[0]), float(step)
 
 
-def _crs(dataset: Any, variable: Any, path: Path) -> CRS:
+def _crs(dataset: Any, variable: Any, path: Path) -> CRS | None:
     for source in _mappings(dataset, variable):
         for key in _CRS_KEYS:
             said = source.get(key)
@@ -126,11 +139,7 @@ def _crs(dataset: Any, variable: Any, path: Path) -> CRS:
                 )
             except (CRSError, ValueError, TypeError) as error:
                 raise InputError(f"says {key} {str(said)[:60]!r}, which is no CRS", file=path) from error
-    raise InputError(
-        "has no CRS, and a map needs one",
-        file=path,
-        fix="Write it: dataset.rio.write_crs('EPSG:32632'), or the attribute proj:code",
-    )
+    return None
 
 
 def _mappings(dataset: Any, variable: Any) -> list[Mapping[str, Any]]:
