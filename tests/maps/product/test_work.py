@@ -147,6 +147,23 @@ def test_killed_at_any_moment_finish_goes_on_to_the_same_file(
     assert moment > 90
 
 
+def test_a_map_that_draws_nothing_leaves_no_picture_of_the_one_it_replaces(
+    tmp_path: Path, stored: dict[str, np.ndarray]
+) -> None:
+    picture = tmp_path / "out.tif.png"
+    for drawing in (draw, lambda *_: None):
+        work = start(tmp_path / "out.tif", picture=picture, overwrite=True)
+        fill(work, stored)
+        work.finish(METADATA, draw=drawing)
+        assert picture.exists() == (drawing is draw)
+        assert work.drawn == (picture if drawing is draw else None)
+    picture.write_text("precious")
+    with pytest.raises(OutputError, match=r"out\.tif: exists already"):
+        start(tmp_path / "out.tif", picture=picture)
+    with pytest.raises(OutputError, match=r"a\.png: is the input"):
+        start(tmp_path / "a.tif", picture=tmp_path / "a.png", source_files=[tmp_path / "a.png"])
+
+
 def test_killed_while_a_part_is_written_it_does_not_count(
     tmp_path: Path, stored: dict[str, np.ndarray], whole: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
