@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from skysense.maps.fewshot import FewShot, Method
+from skysense.maps.fit import steps
 from skysense.maps.product.layer import Layer
 from skysense.maps.similarity import cosine, norms
 
@@ -62,13 +63,13 @@ def similarity(rounds: int) -> None:
         "torch": lambda: torch.from_numpy(asked) @ flat,
     }
     jobs: dict[str, Callable[[], object]] = {f"plain product, {name}": job for name, job in plain.items()}
-    scale = tuple((np.abs(values_KHW).max(axis=(1, 2)) / 127).tolist())
+    scale, offset = (tuple(each.tolist()) for each in steps(values_NK))
     for stored in ("float32", "float16", "int8"):
-        layer = Layer("features", "features", ("f",) * BANDS, stored, scale=scale if stored == "int8" else None)
-        block = layer.encode(values_KHW)
-        known = norms(block, layer.scale)
-        jobs[f"cosine, {stored}"] = lambda b=block, s=layer.scale, n=known: cosine(query_K, b, scale=s, norms_HW=n)
-        jobs[f"lengths, {stored}"] = lambda b=block, s=layer.scale: norms(b, s)
+        unit = {"scale": scale, "offset": offset} if stored == "int8" else {}
+        block = Layer("features", "features", ("f",) * BANDS, stored, **unit).encode(values_KHW)
+        known = norms(block, **unit)
+        jobs[f"cosine, {stored}"] = lambda b=block, u=unit, n=known: cosine(query_K, b, **u, norms_HW=n)
+        jobs[f"lengths, {stored}"] = lambda b=block, u=unit: norms(b, **u)
     least = dict.fromkeys(jobs, float("inf"))
     for _ in range(rounds + 1):
         for name, job in jobs.items():

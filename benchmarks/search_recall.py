@@ -1,9 +1,12 @@
-"""What a search finds of what it should: (1) int8 instead of float32, (2) an index instead of every cell.
+"""What a search finds of what it should: (1) int8 instead of float32, (2) other encodings, (3) an index.
 
 1. A simulated scene is embedded; the map is kept as float32, float16 and int8. Of the ten cells most like each of many
    query cells, how many are the same (recall@10)? Of the ten places that a search gives, 160 m from one another, how
    many have one of the others' within 80 m?
-2. A million vectors of 64 numbers round 200 centres of 16 dimensions, as ground repeats itself: how an index is built,
+2. The same recall of 2000 cells, of the int8 map and of other ways to store its features in as many bytes: one scale
+   per band round zero; the range of a band cut where the sum of the squared errors is least; features turned by a
+   random rotation first, so that all bands vary alike. The error is the root of the mean square over cells and bands.
+3. A million vectors of 64 numbers round 200 centres of 16 dimensions, as ground repeats itself: how an index is built,
    asked and how large it is, by faiss (as `skysense.maps.index` makes it) and by usearch (graph, float16), beside one
    product with all vectors. Queries are other vectors of the same kind. ``--peer false`` leaves out usearch, which
    takes minutes to build.
@@ -28,6 +31,7 @@ from numpy.typing import NDArray
 from skysense.data.earth.writing import simulate_scene
 from skysense.geo import Window
 from skysense.maps.embed import embed
+from skysense.maps.fit import steps
 from skysense.maps.ground import metres_between
 from skysense.maps.product.read import Product, open_product
 from skysense.maps.search import Query, nearest_cells
@@ -36,7 +40,7 @@ from skysense.model.assembly import SkySense
 from skysense.model.config import preset
 from skysense.model.loading import load
 
-NEIGHBOURS, QUERIES = 10, 200
+NEIGHBOURS, QUERIES, MANY = 10, 200, 2000
 APART = 160.0  # metres
 
 
@@ -51,7 +55,7 @@ def nearest(product: Product, queries_QK: NDArray) -> NDArray[np.int64]:
     """The most similar cells of a small map ``(Q, 10)``."""
     layer = product.layers["features"]
     block = product.read("features", Window(0, 0, product.grid.height, product.grid.width))
-    similarity_QN = cosine(queries_QK, block, scale=layer.scale).reshape(len(queries_QK), -1)
+    similarity_QN = cosine(queries_QK, block, scale=layer.scale, offset=layer.offset).reshape(len(queries_QK), -1)
     return np.argsort(-np.nan_to_num(similarity_QN, nan=-2), axis=1)[:, :NEIGHBOURS]
 
 
@@ -72,17 +76,18 @@ def same(found: list[NDArray[np.float64]], truth: list[NDArray[np.float64]]) -> 
 
 
 def rounding(model: SkySense, height: int, width: int) -> None:
-    """Print what fewer bits lose."""
+    """Print what fewer bits lose, and what other encodings would."""
     with tempfile.TemporaryDirectory() as folder:
         scene = simulate_scene(Path(folder) / "scene.tif", height=height, width=width)
-        for dims in (None, 32):
+        for dims in (None, 64, 32):
             cells, spots, queries_QK = {}, {}, np.empty((0, 0))
             for precision in ("float32", "float16", "int8"):
                 out = Path(folder) / f"{precision}.tif"
                 embed(model, scene, out, dims=dims, precision=precision, quicklook=False, overwrite=True)
                 with open_product(out) as product:
                     if precision == "float32":
-                        queries_QK = cells_of(product)
+                        queries_QK, values_NK = cells_of(product), all_of(product)
+                    written_NK = all_of(product)  # at last the int8 ones
                     cells[precision] = nearest(product, queries_QK)
                     spots[precision] = places(product, queries_QK[:50])
             for precision in ("float16", "int8"):
@@ -92,13 +97,53 @@ def rounding(model: SkySense, height: int, width: int) -> None:
                     f"{recall(cells[precision], cells['float32']):.4f}, the same places "
                     f"{same(spots[precision], spots['float32']):.4f}"
                 )
+            encodings(values_NK, written_NK)
+
+
+def all_of(product: Product) -> NDArray[np.float32]:
+    """Vectors of all cells of a small map."""
+    whole = Window(0, 0, product.grid.height, product.grid.width)
+    return product.read_values("features", whole).reshape(len(product.layers["features"].bands), -1).T
 
 
 def cells_of(product: Product) -> NDArray[np.float32]:
     """Vectors of some cells, to be looked for."""
-    whole = Window(0, 0, product.grid.height, product.grid.width)
-    values_NK = product.read_values("features", whole).reshape(len(product.layers["features"].bands), -1).T
+    values_NK = all_of(product)
     return values_NK[np.random.default_rng(0).choice(len(values_NK), QUERIES, replace=False)]
+
+
+def encodings(values_NK: NDArray[np.float32], written_NK: NDArray[np.float32]) -> None:
+    """Print what is lost by ways to store vectors in as many bytes as they have numbers."""
+    chosen_Q = np.random.default_rng(1).choice(len(values_NK), min(MANY, len(values_NK)), replace=False)
+    asked_QK = unit(values_NK[chosen_Q])
+
+    def best(some_NK: NDArray[np.float32]) -> NDArray[np.int64]:
+        return np.argsort(-(asked_QK @ unit(some_NK).T), axis=1)[:, :NEIGHBOURS]
+
+    def rounded(scale_K: NDArray[np.float32], offset_K: NDArray[np.float32], some_NK: NDArray) -> NDArray[np.float32]:
+        return np.rint((some_NK - offset_K) / scale_K).clip(-127, 127) * scale_K + offset_K
+
+    def cut(share: float) -> NDArray[np.float32]:
+        scale_K, offset_K = steps(values_NK)
+        return rounded(scale_K * np.float32(share), offset_K, values_NK)
+
+    scale_K, offset_K = steps(values_NK)
+    round_zero_K = np.maximum(np.abs(values_NK).max(axis=0) * np.float32(1.1 / 127), np.float32(1e-12))
+    tried_SNK = np.stack([cut(share) for share in np.linspace(0.5, 1, 11)])
+    least_K = np.square(tried_SNK - values_NK).mean(axis=1).argmin(axis=0)
+    turn_KK = np.linalg.qr(np.random.default_rng(0).normal(size=(values_NK.shape[1],) * 2))[0].astype(np.float32)
+    turned_NK = values_NK @ turn_KK
+    truth_Q = best(values_NK)
+    for name, stored_NK in (
+        ("as written", written_NK),
+        ("one scale per band round zero", rounded(round_zero_K, np.zeros_like(offset_K), values_NK)),
+        ("scale and offset", rounded(scale_K, offset_K, values_NK)),
+        ("scale and offset, least error", np.take_along_axis(tried_SNK, least_K[None, None], 0)[0]),
+        ("rotation, then scale and offset", rounded(*steps(turned_NK), turned_NK) @ turn_KK.T),
+    ):
+        error = float(np.sqrt(np.square(stored_NK - values_NK).mean()))
+        kept = recall(best(stored_NK), truth_Q)
+        print(f"    {name}: recall@{NEIGHBOURS} of {len(asked_QK)} cells {kept:.4f}, error {error:.5f}")
 
 
 def ground(count: int, seed: int) -> NDArray[np.float32]:

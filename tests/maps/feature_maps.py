@@ -9,6 +9,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
+from skysense.maps.fit import steps
 from skysense.maps.grid import Grid
 from skysense.maps.parts import Parting
 from skysense.maps.product.layer import Layer
@@ -25,10 +26,12 @@ def write_features(
 ) -> Path:
     """Write a map of features as `skysense embed` does, and return its path."""
     bands, height, width = values_KHW.shape
-    scale = None
+    scale = offset = None
     if stored == "int8":
-        scale = tuple((np.nanmax(np.abs(values_KHW), axis=(1, 2)) / 127).tolist())
-    layer = Layer("features", "features", tuple(f"fused {at}" for at in range(bands)), stored, scale=scale)
+        flat_KN = values_KHW.reshape(bands, -1)
+        scale, offset = (tuple(each.tolist()) for each in steps(flat_KN[:, ~np.isnan(flat_KN[0])].T))
+    names = tuple(f"fused {at}" for at in range(bands))
+    layer = Layer("features", "features", names, stored, scale=scale, offset=offset)
     parting = Parting(height, width, height, width)
     work = Work.begin(path, Grid(crs, transform, height, width), [layer], parting, {"run": run}, overwrite=True)
     with work.open(parting.parts[0]) as writer:

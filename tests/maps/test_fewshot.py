@@ -149,14 +149,17 @@ def test_novelty_is_the_weight_a_cell_would_have_in_its_own_answer():
     assert found == pytest.approx(own, rel=1e-4)
 
 
-def test_stored_numbers_and_missing_cells():
+@pytest.mark.parametrize("offset", [None, (1.0, -2.0, 0.5, 3.0, 0.0)])
+def test_stored_numbers_and_missing_cells(offset):
     vectors_NK, label_N = handful(4, 3, 5, apart=2)
     learned = FewShot.fit(vectors_NK, label_N)
-    layer = Layer("features", "features", ("a",) * 5, "int8", scale=(0.05, 0.04, 0.03, 0.06, 0.05))
+    layer = Layer("features", "features", ("a",) * 5, "int8", scale=(0.05, 0.04, 0.03, 0.06, 0.05), offset=offset)
     values_KHW = vectors_NK.T[:, None].astype(np.float32)
     values_KHW[:, 0, 1] = np.nan
     stored_KHW = layer.encode(values_KHW)
-    found, plain = learned.stored_with(layer.scale).answer(stored_KHW), learned.answer(layer.decode(stored_KHW))
+    on_stored = learned.stored_with(layer.scale, layer.offset)
+    found, plain = on_stored.answer(stored_KHW), learned.answer(layer.decode(stored_KHW))
+    np.testing.assert_allclose(on_stored.scores(stored_KHW), learned.scores(layer.decode(stored_KHW)), atol=1e-5)
     np.testing.assert_allclose(found.probability_CHW, plain.probability_CHW, atol=1e-5)
     np.testing.assert_allclose(found.novelty_HW, plain.novelty_HW, atol=1e-5)
     for one in (found.classes_HW, found.uncertainty_HW, found.novelty_HW):

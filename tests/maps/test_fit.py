@@ -13,6 +13,7 @@ from skysense.maps import fit as fit_module
 from skysense.maps.embed import embed
 from skysense.maps.fit import Fit, fit, principal_axes, sample_cells
 from skysense.maps.job import Settings
+from skysense.maps.product.layer import Layer
 from skysense.maps.product.read import open_product
 from skysense.model.assembly import SkySense
 from tests.maps.fakes import ArraySource, Mean3, mean3
@@ -45,16 +46,32 @@ def test_the_sample_is_bounded_repeatable_and_of_cells_of_the_map(monkeypatch: p
         sample_cells(ArraySource(values * np.nan), layout, Mean3(), "mean", 2)
 
 
-def test_scales_leave_room_above_the_sample_and_survive_being_kept() -> None:
+def test_scales_and_offsets_span_the_sample_with_room_and_survive_being_kept() -> None:
     cells = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32) * [1, 10, 100, 1e-3, 0]
-    found = fit(cells.astype(np.float32), None, scaled=True)
+    cells = (cells + np.array([0, 50, -7, 0, 7])).astype(np.float32)
+    found = fit(cells, None, scaled=True)
     assert found.axes_DK is None
-    assert found.scale_K is not None
-    np.testing.assert_allclose(found.scale_K[:4] * 127, np.abs(cells[:, :4]).max(axis=0) * 1.1, rtol=1e-5)
-    assert found.scale_K[4] == 1, "a feature that is always zero"
+    assert found.scale_K is not None and found.offset_K is not None
+    low, high = cells.min(axis=0), cells.max(axis=0)
+    for end, told in ((low, -127), (high, 127)):
+        beyond = np.sign(told) * (told * found.scale_K + found.offset_K - end)
+        np.testing.assert_allclose(beyond[:4], 0.025 * (high - low)[:4], rtol=1e-2)
+    assert (found.scale_K[4], found.offset_K[4]) == (1, 7), "a feature that is always the same"
     again = Fit.of_arrays(found.arrays())
     np.testing.assert_array_equal(again.scale_K, found.scale_K)
+    np.testing.assert_array_equal(again.offset_K, found.offset_K)
     assert (again.axes_DK, again.cells) == (None, 300)
+
+
+def test_features_far_from_zero_lose_nothing_to_where_zero_is() -> None:
+    cells = np.random.default_rng(0).uniform(-1, 1, size=(500, 3)).astype(np.float32)
+    for away in (0, 20):
+        found = fit(cells + np.float32(away), None, scaled=True)
+        assert found.scale_K is not None and found.offset_K is not None
+        scale, offset = tuple(found.scale_K.tolist()), tuple(found.offset_K.tolist())
+        layer = Layer("features", "features", ("a", "b", "c"), "int8", scale=scale, offset=offset)
+        values = (cells + np.float32(away)).T[:, None]
+        assert np.abs(layer.decode(layer.encode(values)) - values).max() < 1.06 / 254
 
 
 @pytest.mark.parametrize("suffix", ["tif", "zarr"])

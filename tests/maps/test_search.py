@@ -176,7 +176,7 @@ def test_unit_vectors_of_the_index_are_those_of_the_decoded_map(values_KHW, tmp_
         stored = product.read("features", Window(0, 0, H, W))
         values = product.read_values("features", Window(0, 0, H, W))
         vectors, numbers = map(
-            np.concatenate, zip(*_cells(stored, product.layers["features"].scale, 0, 0, W, 1), strict=True)
+            np.concatenate, zip(*_cells(stored, product.layers["features"], 0, 0, W, 1), strict=True)
         )
     expected = values.reshape(K, -1)[:, numbers].T
     np.testing.assert_allclose(vectors, unit(expected), atol=1e-6)

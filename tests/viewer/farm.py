@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.warp import transform
 
+from skysense.maps.fit import steps
 from skysense.maps.grid import Grid
 from skysense.maps.parts import Parting
 from skysense.maps.product.layer import Layer
@@ -48,12 +49,15 @@ def features() -> NDArray[np.float32]:
 def write_map(out: Path, stored: str = "int8") -> Path:
     """All layers, as a file of ours."""
     values_DHW = features()
-    scale = tuple(float(np.nanmax(np.abs(band)) / 127) for band in values_DHW) if stored == "int8" else None
+    scale = offset = None
+    if stored == "int8":
+        seen_ND = values_DHW[:, ~np.isnan(values_DHW[0])].T
+        scale, offset = (tuple(each.tolist()) for each in steps(seen_ND))
     names = tuple(f"fused {at}" for at in range(DIMENSIONS))
     kind_HW = np.where(np.isnan(values_DHW[0]), np.nan, kinds())
     share_KHW = np.stack([np.where(np.isnan(kind_HW), np.nan, 0.1 + 0.6 * (kind_HW == at)) for at in range(4)])
     layers = [
-        (Layer("features", "features", names, stored, 1, scale), values_DHW),  # type: ignore[arg-type]
+        (Layer("features", "features", names, stored, 1, scale, offset), values_DHW),  # type: ignore[arg-type]
         (Layer("classes", "classes", ("class",), "uint8", classes=NAMES, colours=COLOURS), kind_HW[None]),
         (Layer("probability", "probability", NAMES, "uint8", scale=(UNIT,) * 4), share_KHW),
         (Layer("uncertainty", "uncertainty", ("doubt",), "uint8", scale=(UNIT,)), 1 - share_KHW.max(axis=0)[None]),

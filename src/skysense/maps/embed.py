@@ -106,7 +106,7 @@ def embed(
         date: ``YYYY-MM-DD``, where the files do not say it.
         frames: most frames of a Sentinel series in a window; all if None.
         dims: principal components that are kept instead of all features.
-        precision: of the map; ``int8`` has a scale per feature.
+        precision: of the map; ``int8`` has a scale and an offset per feature.
         settings: windows, batches, processes.
         device: where a model's file is loaded to.
         quicklook: also write a picture of the features beside the map (``out.tif.png``).
@@ -186,7 +186,7 @@ def _result(job: Job, account: Account, resumed: int, notes: tuple[str, ...]) ->
 
 
 def fitted(job: Job, answerer: Answerer, dims: int | None, precision: Precision) -> Fit:
-    """Projection and scales of a map: those that an earlier run kept, or learned now and kept."""
+    """Projection, scales and offsets of a map: those that an earlier run kept, or learned now and kept."""
     kept = job.work.kept_array("fit")
     if kept is not None:
         return Fit.of_arrays(kept)

@@ -35,7 +35,7 @@ class FeatureRecipe:
         model: the model on its device, or its file, which every process then loads by itself.
         device: where a file is loaded to.
         precision: of what is written.
-        fit: projection and scales, if there are any.
+        fit: projection, scales and offsets, if there are any.
     """
 
     model: SkySense | Path
@@ -77,15 +77,17 @@ class FeatureAnswerer:
         self.model = model
         self._device = next(model.parameters()).device
         self._projection: tuple[Tensor, Tensor] | None = None
-        scale = None
+        scale, offset = None, None
         if fit is not None and fit.axes_DK is not None:
             dims = fit.axes_DK.shape[1]
             mean_D, axes_DK = (torch.from_numpy(one).to(self._device) for one in (fit.mean_D, fit.axes_DK))
             self._projection = mean_D[:, None, None], axes_DK
         if fit is not None and fit.scale_K is not None:
             scale = tuple(fit.scale_K.tolist())
+        if fit is not None and fit.offset_K is not None:
+            offset = tuple(fit.offset_K.tolist())
         names = band_names(model) if dims is None else [f"component {at}" for at in range(dims)]
-        self._layer = Layer(FEATURES, "features", tuple(names), precision, scale=scale)
+        self._layer = Layer(FEATURES, "features", tuple(names), precision, scale=scale, offset=offset)
         self._regions = regions_of(model)
 
     @property

@@ -137,13 +137,18 @@ class FewShot:
         facts = {"classifier": self.method, "classes": classes, "bands": bands, "labels": len(self.left_out_NC)}
         return html_table(facts | {"strength": f"{self.strength:.3g}", "temperature": f"{self.temperature:.3g}"})
 
-    def stored_with(self, scale: Sequence[float] | None) -> FewShot:
-        """The same classifier for numbers that are stored with a scale per band."""
+    def stored_with(self, scale: Sequence[float] | None, offset: Sequence[float] | None = None) -> FewShot:
+        """The same classifier for numbers that are stored with a scale and an offset per band."""
         if scale is None:
             return self
         scale_K = np.asarray(scale, np.float32)
+        offset_K = np.zeros_like(scale_K) if offset is None else np.asarray(offset, np.float32)
         return replace(
-            self, weight_CK=self.weight_CK * scale_K, centre_K=self.centre_K / scale_K, per_K=self.per_K * scale_K
+            self,
+            weight_CK=self.weight_CK * scale_K,
+            bias_C=self.bias_C + self.weight_CK @ offset_K,
+            centre_K=(self.centre_K - offset_K) / scale_K,
+            per_K=self.per_K * scale_K,
         )
 
     def scores(self, block_KHW: NDArray) -> NDArray[np.float32]:

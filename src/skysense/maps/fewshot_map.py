@@ -110,7 +110,7 @@ def fewshot_map(
         todo = [part for part in parting.parts if work.account(part) is None]
         resumed = len(parting.parts) - len(todo)
         for done, part in enumerate(todo, resumed + 1):
-            _write(work, part, features, layer, learned.stored_with(layer.scale))
+            _write(work, part, features, layer, learned.stored_with(layer.scale, layer.offset))
             if progress is not None:
                 progress(done, len(parting.parts))
         right, notes = right_when_left_out(learned.left_out_NC, cells.label_N), (*cells.notes, *_alone(said, cells))

@@ -1,4 +1,4 @@
-"""What must be known of a map before it is written: principal components, scales of stored numbers.
+"""What must be known of a map before it is written: principal components, scales and offsets of stored numbers.
 
 Learned from windows spread over the scene, always the same ones.
 
@@ -25,7 +25,8 @@ from skysense.maps.source import Source
 
 SAMPLE = 20_000
 """About how many observed cells are looked at."""
-_ROOM = 1.1  # the largest number of the sample may be exceeded by a tenth before it is clipped
+_ROOM = 1.05  # the range of the sample is widened by a fortieth at either end; what lies beyond is clipped
+_STEPS = 254  # of int8 from -127 to 127
 _READ_AHEAD = 2  # batches
 
 
@@ -37,6 +38,7 @@ class Fit:
         mean_D: of the features.
         axes_DK: principal axes, orthonormal, by falling variance; None keeps the features as they are.
         scale_K: one step of ``int8`` in the unit of each band; None for floats.
+        offset_K: what 0 of ``int8`` stands for in the unit of each band; None for floats.
         explained: share of the variance that the axes keep.
         cells: how many were looked at.
     """
@@ -44,12 +46,13 @@ class Fit:
     mean_D: NDArray[np.float32]
     axes_DK: NDArray[np.float32] | None
     scale_K: NDArray[np.float32] | None
+    offset_K: NDArray[np.float32] | None
     explained: float
     cells: int
 
     def arrays(self) -> dict[str, NDArray]:
         """To be kept."""
-        optional = {"axes": self.axes_DK, "scale": self.scale_K}
+        optional = {"axes": self.axes_DK, "scale": self.scale_K, "offset": self.offset_K}
         numbers = {"mean": self.mean_D, "explained": np.array([self.explained]), "cells": np.array([self.cells])}
         return numbers | {name: array for name, array in optional.items() if array is not None}
 
@@ -57,7 +60,7 @@ class Fit:
     def of_arrays(cls, arrays: dict[str, NDArray]) -> Fit:
         """The way back of `arrays`."""
         counted = float(arrays["explained"][0]), int(arrays["cells"][0])
-        return cls(arrays["mean"], arrays.get("axes"), arrays.get("scale"), *counted)
+        return cls(arrays["mean"], arrays.get("axes"), arrays.get("scale"), arrays.get("offset"), *counted)
 
 
 @dataclass(frozen=True)
@@ -134,13 +137,12 @@ def sample_cells(
 
 
 def fit(cells_ND: NDArray[np.float32], dims: int | None, scaled: bool) -> Fit:
-    """Principal components and scales of a sample.
+    """Principal components, scales and offsets of a sample.
 
     Args:
         cells_ND: the sample.
         dims: K, how many components are kept, 1 .. D; None for the features as they are.
-        scaled: whether numbers are stored as ``int8``: from -127 to 127 steps, 127 a tenth above the largest of the
-            sample; what lies beyond is clipped.
+        scaled: whether numbers are stored as ``int8``, see `steps`.
     """
     axes_DK: NDArray[np.float32] | None = None
     values_NK: NDArray[np.floating] = cells_ND
@@ -149,11 +151,22 @@ def fit(cells_ND: NDArray[np.float32], dims: int | None, scaled: bool) -> Fit:
     else:
         mean_D, axes_DK, explained = principal_axes(cells_ND, dims)
         values_NK = (cells_ND - mean_D) @ axes_DK
-    scale_K = None
-    if scaled:
-        largest_K = np.abs(values_NK).max(axis=0) * _ROOM / 127
-        scale_K = np.where(largest_K > 0, largest_K, 1).astype(np.float32)
-    return Fit(mean_D, axes_DK, scale_K, explained, len(cells_ND))
+    scale_K, offset_K = steps(values_NK) if scaled else (None, None)
+    return Fit(mean_D, axes_DK, scale_K, offset_K, explained, len(cells_ND))
+
+
+def steps(values_NK: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scale and offset of each band ``(K,)`` with which the 255 numbers of ``int8`` span what a sample of it spans.
+
+    Ends that are cut where the sum of the squared errors is least would make the steps a little finer (docs/search.md
+    has what that brings), and lose the most unusual cells. So they are not cut.
+
+    Args:
+        values_NK: the sample, finite.
+    """
+    low_K, high_K = values_NK.min(axis=0), values_NK.max(axis=0)
+    scale_K = (high_K - low_K) * _ROOM / _STEPS
+    return np.where(scale_K > 0, scale_K, 1).astype(np.float32), ((low_K + high_K) / 2).astype(np.float32)
 
 
 def principal_axes(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from skysense.errors import InputError, need
 from skysense.files import atomic_path, read_json, write_json
 from skysense.maps.blocks import blocks, features_of, windows_of
+from skysense.maps.product.layer import Layer
 from skysense.maps.product.read import Product
 from skysense.maps.search import Candidates, Hit, Picker, Progress, Query, cell_positions, nearest_cells
 from skysense.maps.similarity import runs, unit, unseen
@@ -107,7 +108,7 @@ def make_index(product: Product, progress: Progress | None = None) -> CellIndex:
 
     def vectors(step: int, first: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         for done, (window, block_Khw) in enumerate(blocks(product, layer, windows), first + 1):
-            yield from _cells(block_Khw, layer.scale, window.row, window.col, product.grid.width, step)
+            yield from _cells(block_Khw, layer, window.row, window.col, product.grid.width, step)
             if progress is not None:
                 progress(done, 2 * len(windows))
 
@@ -133,7 +134,7 @@ def _about(product: Product) -> dict[str, Any]:
 
 
 def _cells(
-    block_Khw: NDArray, scale: tuple[float, ...] | None, row: int, col: int, across: int, step: int
+    block_Khw: NDArray, layer: Layer, row: int, col: int, across: int, step: int
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
     """Directions and numbers of the cells of a block that have data, every so many of them."""
     _, height, width = block_Khw.shape
@@ -142,6 +143,8 @@ def _cells(
     for some, values_Kn in runs(block_Khw):
         chosen_n = np.flatnonzero(seen_N[some])[::step]
         values_nK = values_Kn[:, chosen_n].T
-        if scale is not None:
-            values_nK = values_nK * np.asarray(scale, np.float32)
+        if layer.scale is not None:
+            values_nK = values_nK * np.asarray(layer.scale, np.float32)
+        if layer.offset is not None:
+            values_nK = values_nK + np.asarray(layer.offset, np.float32)
         yield unit(values_nK), number_N[some][chosen_n]

@@ -113,7 +113,7 @@ class Job:
         return total
 
     def with_layers(self, layers: Sequence[Layer]) -> Job:
-        """The same with layers whose scales are known by now."""
+        """The same with layers whose scales and offsets are known by now."""
         return replace(self, work=replace(self.work, layers=tuple(layers)))
 
 
@@ -132,7 +132,7 @@ def begin(
 
     Args:
         source: what is read.
-        answerer: of its windows; of ``int8`` layers the scales may not be known yet.
+        answerer: of its windows; of ``int8`` layers scales and offsets may not be known yet.
         out: ``.tif`` or ``.zarr``.
         settings: windows and batches.
         identity: what decides the pixels, see `Work.begin`.

@@ -187,7 +187,7 @@ def nearest_cells(
     while len(picker.hits) < count:
         best = NOBODY
         for done, (window, block_Khw) in enumerate(blocks(product, layer, windows), 1):
-            similarity_hw = cosine(query.vector_K, block_Khw, scale=layer.scale)
+            similarity_hw = cosine(query.vector_K, block_Khw, scale=layer.scale, offset=layer.offset)
             least = best.similarity_M[-1] if len(best.number_M) == _KEPT else -np.inf
             row_M, col_M = np.nonzero(similarity_hw > least)  # NaN is not
             number_M = (row_M + window.row) * product.grid.width + col_M + window.col

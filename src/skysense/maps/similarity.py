@@ -4,7 +4,8 @@ Letters: N vectors, K their numbers (bands of a map), Q queries, H W cells, n ce
 
 The cosine of a query ``q`` and a cell ``x`` is ``q . x / (|q| |x|)``. A query made of several examples is the mean of
 their directions, ``sum_i x_i / |x_i|``, so that its cosine with a cell is proportional to the mean of their cosines.
-Numbers kept as ``int8`` are ``scale_k x_k``: the scale goes into the query once, never into the block.
+Numbers kept as ``int8`` are ``scale_k x_k + offset_k``, and ``q . (scale x + offset) = (q scale) . x + q . offset``:
+both go into the query once, never into the block.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from skysense.maps.product.layer import NODATA
 
 _RUN = 1 << 20  # numbers looked at at once: 4 MiB as float32, which stays in the cache between two products
 _LEAST = np.float32(1e-12)  # length of a vector of zeros: its cosine with anything is zero
+_ROUNDED = np.float32(1e-5)  # shorter than this share of the offsets, a vector is what rounding left of zeros
 
 
 def unit(vectors_ND: NDArray) -> NDArray[np.float32]:
@@ -87,17 +89,24 @@ def product(matrix_RK: NDArray[np.float32], values_Kn: NDArray[np.float32]) -> N
     return (matrix @ values).numpy()
 
 
-def norms(block_KHW: NDArray, scale: Sequence[float] | None = None) -> NDArray[np.float32]:
+def norms(
+    block_KHW: NDArray, scale: Sequence[float] | None = None, offset: Sequence[float] | None = None
+) -> NDArray[np.float32]:
     """Lengths ``(H, W)`` of the vectors of a block, NaN where it has no data; to be kept between queries.
 
     Args:
         block_KHW: int8, float16 or float32, as it is stored.
         scale: of each band, see `skysense.maps.product.layer.Layer`.
+        offset: likewise.
     """
     bands, height, width = block_KHW.shape
-    weight_K = np.ones(bands, np.float32) if scale is None else np.square(np.asarray(scale, np.float32))
+    scale_K = np.ones(bands, np.float32) if scale is None else np.asarray(scale, np.float32)
+    weight_K = np.square(scale_K)
     length_N = np.empty(height * width, np.float32)
     for some, values_Kn in runs(block_KHW):
+        if offset is not None:  # added to the numbers, not multiplied out: short vectors would drown in rounding
+            steps_K1 = (np.asarray(offset, np.float32) / scale_K)[:, None]
+            values_Kn = np.add(values_Kn, steps_K1, out=None if values_Kn.dtype == block_KHW.dtype else values_Kn)
         length_N[some] = weight_K @ np.square(values_Kn)
     return np.sqrt(length_N, out=length_N).reshape(height, width)
 
@@ -107,6 +116,7 @@ def cosine(
     block_KHW: NDArray,
     *,
     scale: Sequence[float] | None = None,
+    offset: Sequence[float] | None = None,
     norms_HW: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Cosine of one or several queries with every cell of a block.
@@ -115,6 +125,7 @@ def cosine(
         query: ``(K,)``, or ``(Q, K)`` of several; of any length but zero.
         block_KHW: int8, float16 or float32, as it is stored.
         scale: of each band, where the numbers are stored with one.
+        offset: likewise.
         norms_HW: of the block, where they are known from an earlier query.
 
     Returns:
@@ -127,12 +138,17 @@ def cosine(
     if query.shape[-1] != bands:
         raise InputError(f"a query of {query.shape[-1]} numbers cannot be compared with vectors of {bands}")
     asked_QK = unit(np.atleast_2d(query))
+    offset_K = np.zeros(bands, np.float32) if offset is None else np.asarray(offset, np.float32)
+    constant_Q1 = (asked_QK @ offset_K)[:, None]
+    least = max(_LEAST, _ROUNDED * np.linalg.norm(offset_K))
     if scale is not None:
         asked_QK = asked_QK * np.asarray(scale, np.float32)
     if norms_HW is None:
-        norms_HW = norms(block_KHW, scale)
+        norms_HW = norms(block_KHW, scale, offset)
     product_QN = np.empty((len(asked_QK), height * width), np.float32)
     for some, values_Kn in runs(block_KHW):
         np.matmul(asked_QK, values_Kn, out=product_QN[:, some])
-    product_QN /= np.maximum(norms_HW.reshape(-1), _LEAST)
+    if offset is not None:
+        product_QN += constant_Q1
+    product_QN /= np.maximum(norms_HW.reshape(-1), least)
     return product_QN.reshape(*query.shape[:-1], height, width)

@@ -72,7 +72,9 @@ class TaskLayers:
         elif self.task in ("change", "semantic-change"):
             colours = _hexadecimal(CHANGE)
             made = [
-                Layer("classes", "classes", ("change",), "uint8", self.per_cell, None, CHANGE_CLASSES, colours),
+                Layer(
+                    "classes", "classes", ("change",), "uint8", self.per_cell, classes=CHANGE_CLASSES, colours=colours
+                ),
                 self._shares("changed", "probability", (CHANGE_CLASSES[1],)),
             ]
             if self.task == "semantic-change":
@@ -118,7 +120,7 @@ class TaskLayers:
 
     def _classes(self, name: str) -> Layer:
         colours = _hexadecimal(palette(len(self.classes)))
-        return Layer(name, "classes", (name,), "uint8", self.per_cell, None, self.classes, colours)
+        return Layer(name, "classes", (name,), "uint8", self.per_cell, classes=self.classes, colours=colours)
 
     def _shares(self, name: str, kind: Kind, bands: Sequence[str]) -> Layer:
         """Numbers within 0 .. 1."""

@@ -55,7 +55,7 @@ class Similarity:
 
     def __call__(self, stored_KHW: NDArray) -> NDArray[np.float32]:
         """Cosines ``(1, H, W)``, NaN where there is no data."""
-        return cosine(self.query_K, stored_KHW, scale=self.layer.scale)[None]
+        return cosine(self.query_K, stored_KHW, scale=self.layer.scale, offset=self.layer.offset)[None]
 
 
 def similarity_at(blocks: Blocks, product: Product, layer: Layer, lon: float, lat: float) -> Similarity:
@@ -148,7 +148,7 @@ def teach(blocks: Blocks, product: Product, layer: Layer, item: int, points: Seq
     hit_N = fewshot.left_out_NC.argmax(axis=1) == dense_N
     right = float(np.mean([hit_N[dense_N == one].mean() for one in range(len(label_C))]))
     kept_N = tuple(cell in found for cell in cells)
-    return Taught(item, layer, fewshot.stored_with(layer.scale), label_C, kept_N, right)
+    return Taught(item, layer, fewshot.stored_with(layer.scale, layer.offset), label_C, kept_N, right)
 
 
 def taught_picture(blocks: Blocks, product: Product, taught: Taught, view: View) -> bytes:

@@ -20,8 +20,11 @@ NORTH_UP = Affine(10, 0, 500_000, 0, -10, 5_000_000)
 
 
 def features(stored: str = "float32", bands: int = 3) -> Layer:
+    """Of int8 with an offset per band, of uint8 without."""
     scale = None if stored.startswith("float") else tuple(0.25 + at / 8 for at in range(bands))
-    return Layer("features", "features", tuple(f"fused {at}" for at in range(bands)), stored, scale=scale)
+    offset = tuple(3.5 - at / 4 for at in range(bands)) if stored == "int8" else None
+    names = tuple(f"fused {at}" for at in range(bands))
+    return Layer("features", "features", names, stored, scale=scale, offset=offset)  # type: ignore[arg-type]
 
 
 def classes(per_cell: int = 1) -> Layer:

@@ -39,10 +39,20 @@ def test_rasterio_reads_what_was_written(
         assert file.descriptions == layer.bands
         np.testing.assert_equal(file.nodata, layer.nodata)
         assert file.scales == (layer.scale or (1.0,) * bands)
+        assert file.offsets == (layer.offset or (0.0,) * bands)
         assert file.block_shapes == [(32, 32)] * bands
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert (file.tags(1, ns="IMAGE_STRUCTURE").get("NBITS") == "16") == (stored == "float16")
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.tif"]
+
+
+def test_other_readers_find_the_numbers_in_their_unit(tmp_path: Path) -> None:
+    tiler = pytest.importorskip("rio_tiler.io")
+    layer = features("int8", 3)
+    made = write(tmp_path / "out.tif", [layer], (70, 45), (64, 32))["features"]
+    with tiler.Reader(str(tmp_path / "out.tif")) as reader:
+        read = reader.read(unscale=True).array
+    np.testing.assert_allclose(read.filled(np.nan), layer.decode(made), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import rasterio
 
 from skysense.errors import InputError
 from skysense.geo import Window
+from skysense.maps.product.layer import Layer
 from skysense.maps.product.read import Product, open_product
 from tests.maps.product.made import ROTATED, classes, features, write
 
@@ -44,7 +46,7 @@ def test_a_map_says_what_it_is(made: dict, suffix: str) -> None:
 def test_windows_may_hang_over_and_bands_be_chosen(made: dict, suffix: str) -> None:
     out, stored = made[suffix]
     whole = np.pad(stored["features"], ((0, 0), (40, 40), (40, 40)), constant_values=-128)
-    scale = np.array(LAYERS[0].scale)
+    scale, offset = np.array(LAYERS[0].scale), np.array(LAYERS[0].offset)
     with open_product(out) as product:
         for window in (Window(-7, -3, 20, 15), Window(140, 120, 30, 50), Window(31, 30, 3, 70), Window(-40, 160, 9, 9)):
             wanted = whole[:, window.row + 40 :, window.col + 40 :][:, : window.height, : window.width]
@@ -56,7 +58,7 @@ def test_windows_may_hang_over_and_bands_be_chosen(made: dict, suffix: str) -> N
             found = product.read("features", window, bands=[2, 0])
             np.testing.assert_array_equal(found, wanted[[2, 0]])
             assert found.dtype == np.int8
-            values = np.where(wanted == -128, np.nan, wanted * scale[:, None, None])
+            values = np.where(wanted == -128, np.nan, wanted * scale[:, None, None] + offset[:, None, None])
             np.testing.assert_allclose(product.read_values("features", window), values)
             np.testing.assert_allclose(product.read_values("features", window, bands=[1]), values[1:2])
 
@@ -89,6 +91,21 @@ def test_layers_beside_belong_to_the_same_run(made: dict, tmp_path: Path) -> Non
     shutil.move(tmp_path / "other_classes.tif", tmp_path / "out_classes.tif")
     with open_product(tmp_path / "out.tif") as product:
         assert list(product.layers) == ["features"]
+
+
+@both
+def test_maps_of_version_1_knew_no_offset(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = replace(LAYERS[0], offset=None)
+    said = {name: value for name, value in layer.to_json().items() if name != "offset"}
+    monkeypatch.setattr(Layer, "to_json", lambda _: said)
+    monkeypatch.setattr("skysense.maps.product.work.VERSION", 1)
+    stored = write(tmp_path / f"out{suffix}", [layer], (40, 50), (32, 32))["features"]
+    with open_product(tmp_path / f"out{suffix}") as product:
+        assert product.metadata["version"] == 1 and "offset" not in product.metadata.get("layer", {})
+        assert product.layers == {"features": layer}
+        found = product.read_values("features", Window(0, 0, 40, 50))
+    scale = np.array(layer.scale)[:, None, None]
+    np.testing.assert_allclose(found, np.where(stored == -128, np.nan, stored * scale), rtol=1e-6)
 
 
 def refused(path: Path, match: str) -> None:
@@ -131,7 +148,7 @@ def test_a_newer_map_and_damaged_metadata_are_refused(made: dict, tmp_path: Path
     shutil.copytree(made[".zarr"][0], out)
     group = json.loads((out / "zarr.json").read_text())
     for key, value, match in (
-        ("version", 2, "newer release of skysense. Update"),
+        ("version", 3, "newer release of skysense. Update"),
         ("grid", {"crs": "EPSG:32632"}, "metadata are damaged"),
         ("format", "other", "metadata are damaged"),
     ):

@@ -49,27 +49,40 @@ def test_xarray_finds_place_no_data_and_scale(made: tuple[Path, dict[str, np.nda
     assert array.x.attrs["standard_name"] == "projection_x_coordinate"
     np.testing.assert_array_equal(np.isnan(array), numbers["features"] == -128)
     assert array.attrs["band_scales"] == [0.25, 0.375, 0.5]
+    assert array.attrs["band_offsets"] == [3.5, 3.25, 3.0]
     np.testing.assert_array_equal(array.fillna(-128), numbers["features"])  # bands differ in scale: not CF's to apply
+    by_hand = array * np.array(array.band_scales)[:, None, None] + np.array(array.band_offsets)[:, None, None]
+    np.testing.assert_allclose(by_hand, features("int8").decode(numbers["features"]), rtol=1e-6)
     assert sorted(tree["classes"].children) == ["0", "1", "2"]
     assert tree["classes/2"].sizes == {"band": 1, "y": 300, "x": 262}
     assert tree["classes/0/classes"].attrs["flag_meanings"] == "field water_body town"
 
 
-def test_one_scale_for_all_bands_is_applied_by_xarray(tmp_path: Path) -> None:
-    layer = replace(features("int8", 2), scale=(0.5, 0.5))
+@pytest.mark.parametrize("offset", [None, (3.25, 3.25)])
+def test_one_scale_and_offset_for_all_bands_are_applied_by_xarray(
+    tmp_path: Path, offset: tuple[float, ...] | None
+) -> None:
+    layer = replace(features("int8", 2), scale=(0.5, 0.5), offset=offset)
     numbers = write(tmp_path / "out.zarr", [layer], (20, 20), (32, 32))["features"]
     found = xarray.open_zarr(tmp_path / "out.zarr", group="features/0")["features"]
     np.testing.assert_array_equal(found, layer.decode(numbers))
 
 
+def test_a_scale_for_all_bands_is_not_applied_where_offsets_differ(tmp_path: Path) -> None:
+    layer = replace(features("int8", 2), scale=(0.5, 0.5))
+    numbers = write(tmp_path / "out.zarr", [layer], (20, 20), (32, 32))["features"]
+    found = xarray.open_zarr(tmp_path / "out.zarr", group="features/0")["features"]
+    np.testing.assert_array_equal(found.fillna(-128), numbers)
+
+
 def test_scales_that_were_learned_after_the_beginning_are_said(tmp_path: Path) -> None:
     layer = features("int8", 2)
-    work = begin(tmp_path / "out.zarr", [replace(layer, scale=None)], (20, 20), (32, 32))
+    work = begin(tmp_path / "out.zarr", [replace(layer, scale=None, offset=None)], (20, 20), (32, 32))
     work = replace(work, layers=(layer,))
     fill(work, {"features": numbers(layer, 20, 20)})
     work.finish({})
     found = xarray.open_zarr(tmp_path / "out.zarr", group="features/0")["features"]
-    assert found.attrs["band_scales"] == [0.25, 0.375]
+    assert found.attrs["band_scales"] == [0.25, 0.375] and found.attrs["band_offsets"] == [3.5, 3.25]
 
 
 def test_what_it_says_of_levels_and_place(made: tuple[Path, dict[str, np.ndarray]]) -> None:

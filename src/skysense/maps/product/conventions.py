@@ -98,15 +98,20 @@ def multiscale_attributes(layer: Layer, grid: Grid, levels: int) -> dict[str, An
 def array_attributes(layer: Layer) -> dict[str, Any]:
     """Attributes of the pixels.
 
-    CF knows one scale for an array, so it is told only where all bands have the same; ``band_scales`` has them all.
+    CF knows one scale and one offset for an array, so it is told them only where all bands have the same;
+    ``band_scales`` and ``band_offsets`` have them all.
     """
     said: dict[str, Any] = {"grid_mapping": "spatial_ref", "long_name": layer.name, "band_names": list(layer.bands)}
     if layer.dtype.kind in "iu":
         said["_FillValue"] = int(layer.nodata)
     if layer.scale is not None:
         said["band_scales"] = list(layer.scale)
-        if len(set(layer.scale)) == 1:
+        if layer.offset is not None:
+            said["band_offsets"] = list(layer.offset)
+        if len(set(layer.scale)) == 1 and len(set(layer.offset or (0.0,))) == 1:
             said["scale_factor"] = layer.scale[0]
+            if layer.offset is not None:
+                said["add_offset"] = layer.offset[0]
     if layer.classes:
         said["flag_values"] = list(range(len(layer.classes)))
         said["flag_meanings"] = " ".join("_".join(name.split()) for name in layer.classes)

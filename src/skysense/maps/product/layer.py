@@ -5,7 +5,8 @@ Letters: K bands, H W pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,8 +28,9 @@ class Layer:
         bands: a name per band.
         stored: number type on disk; no-data is `NODATA` of it.
         per_cell: pixels along the side of a cell: 1, or up to 32 for maps as fine as the image.
-        scale: per band, value = stored number x scale, for ``int8`` and ``uint8`` layers of numbers; None for classes
-            and floats.
+        scale: per band, value = stored number x scale + offset, for ``int8`` and ``uint8`` layers of numbers; None for
+            classes and floats.
+        offset: see scale; None for zeros.
         classes: names by class index, of ``classes``.
         colours: ``#rrggbb`` by class index, of ``classes``.
     """
@@ -39,6 +41,7 @@ class Layer:
     stored: Stored
     per_cell: int = 1
     scale: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
     classes: tuple[str, ...] = ()
     colours: tuple[str, ...] = ()
 
@@ -64,7 +67,8 @@ class Layer:
             return values_KHW.astype(self.dtype, copy=False)
         info = np.iinfo(self.dtype)
         low, high = (-127, 127) if self.stored == "int8" else (info.min, 254)
-        numbers = values_KHW if self.scale is None else values_KHW / np.array(self.scale, np.float32)[:, None, None]
+        numbers = values_KHW if self.offset is None else values_KHW - _per_band(self.offset)
+        numbers = numbers if self.scale is None else numbers / _per_band(self.scale)
         unseen = np.isnan(numbers)
         stored = np.rint(np.where(unseen, 0, numbers)).clip(low, high).astype(self.dtype)
         stored[unseen] = int(self.nodata)
@@ -76,8 +80,16 @@ class Layer:
         if self.stored in ("int8", "uint8"):
             values[stored_KHW == self.nodata] = np.nan
             if self.scale is not None:
-                values *= np.array(self.scale, np.float32)[:, None, None]
+                values *= _per_band(self.scale)
+            if self.offset is not None:
+                values += _per_band(self.offset)
         return values
+
+    def of_bands(self, bands: Sequence[int]) -> Layer:
+        """The layer of some of the bands, by their numbers from 0."""
+        scale = None if self.scale is None else tuple(self.scale[band] for band in bands)
+        offset = None if self.offset is None else tuple(self.offset[band] for band in bands)
+        return replace(self, bands=tuple(self.bands[band] for band in bands), scale=scale, offset=offset)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -88,6 +100,7 @@ class Layer:
             "stored": self.stored,
             "per_cell": self.per_cell,
             "scale": None if self.scale is None else list(self.scale),
+            "offset": None if self.offset is None else list(self.offset),
             "classes": list(self.classes),
             "colours": list(self.colours),
         }
@@ -99,14 +112,22 @@ class Layer:
         Raises:
             KeyError: a value is missing.
         """
-        scale = values["scale"]
         return cls(
             name=values["name"],
             kind=values["kind"],
             bands=tuple(values["bands"]),
             stored=values["stored"],
             per_cell=int(values["per_cell"]),
-            scale=None if scale is None else tuple(float(one) for one in scale),
+            scale=_floats(values["scale"]),
+            offset=_floats(values.get("offset")),  # version 1 knew none
             classes=tuple(values["classes"]),
             colours=tuple(values["colours"]),
         )
+
+
+def _per_band(numbers: Sequence[float]) -> NDArray[np.float32]:
+    return np.array(numbers, np.float32)[:, None, None]
+
+
+def _floats(values: Sequence[Any] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(float(one) for one in values)

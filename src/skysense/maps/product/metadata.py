@@ -12,7 +12,7 @@ from skysense.errors import InputError
 from skysense.maps.grid import Grid
 from skysense.maps.product.layer import Layer
 
-FORMAT, VERSION = "skysense map", 1
+FORMAT, VERSION = "skysense map", 2  # 2: numbers may have an offset
 FIX = "Give a map that skysense embed or skysense map wrote"
 """What to do about a file that is no map."""
 

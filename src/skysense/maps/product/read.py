@@ -6,7 +6,7 @@ Letters: K bands, h w pixels of a window.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
@@ -99,12 +99,10 @@ class Product:
     def read_values(
         self, layer: str, window: Window, level: int = 0, *, bands: Sequence[int] | None = None
     ) -> NDArray[np.float32]:
-        """The same in their own unit: stored numbers times their scale, NaN for no-data; see `read`."""
+        """The same in their own unit: stored numbers times their scale plus offset, NaN for no-data; see `read`."""
+        stored_Khw = self.read(layer, window, level, bands=bands)
         what = self._layer(layer)
-        if bands is not None and what.scale is not None:
-            scale = tuple(what.scale[band] for band in bands if 0 <= band < len(what.scale))
-            return replace(what, scale=scale).decode(self.read(layer, window, level, bands=bands))
-        return what.decode(self.read(layer, window, level, bands=bands))
+        return (what if bands is None else what.of_bands(bands)).decode(stored_Khw)
 
     @overload
     def to_xarray(self, layer: None = None, level: int = 0, window: Window | None = None) -> xarray.Dataset: ...

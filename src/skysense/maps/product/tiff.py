@@ -56,7 +56,7 @@ Tags = dict[int, Tag]
 
 
 def layer_tags(layer: Layer, grid: Grid, metadata: Mapping[str, Any]) -> Tags:
-    """What GDAL says of a layer: number type, bands, colours, scales, no-data, place, metadata.
+    """What GDAL says of a layer: number type, bands, colours, scales, offsets, no-data, place, metadata.
 
     Args:
         layer: to be written.
@@ -80,6 +80,8 @@ def layer_tags(layer: Layer, grid: Grid, metadata: Mapping[str, Any]) -> Tags:
             dataset.descriptions = layer.bands
             if layer.scale is not None:
                 dataset.scales = layer.scale
+            if layer.offset is not None:
+                dataset.offsets = layer.offset
             if layer.colours:
                 dataset.write_colormap(1, {at: _rgba(one) for at, one in enumerate(layer.colours)})
             dataset.update_tags(**{METADATA_TAG: json.dumps(metadata, allow_nan=False)})

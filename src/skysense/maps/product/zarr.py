@@ -124,7 +124,7 @@ class ZarrStore:
         return 1
 
     def assemble(self, layer: Layer, metadata: Mapping[str, Any], step: Callable[[], None]) -> None:
-        """Say of a layer what readers need: place, scale, meaning."""
+        """Say of a layer what readers need: place, scale, offset, meaning."""
         pixels = self.grid.finer(layer.per_cell)
         levels = levels_of(layer, self.parting)
         for level in levels:
