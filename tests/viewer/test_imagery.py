@@ -42,6 +42,19 @@ def test_no_data_is_not_observed(tmp_path):
     assert frame.read(CORNER)[-1, 0].tolist() == [0, 0, 1, 1]
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_mask_in_the_file_or_beside_it_says_what_was_observed(tmp_path, inside):
+    path = write_image(tmp_path / "a.tif", np.full((3, HEIGHT, WIDTH), 7, np.uint8))
+    seen = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    seen[:2, :2] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside), rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(seen)
+    assert (tmp_path / "a.tif.msk").exists() is not inside
+    frame = open_frame(path)
+    assert frame.read(CORNER)[-1].tolist() == [[0, 0, 1, 1]] * 2 + [[1, 1, 1, 1]] * 2
+    assert frame.read(Window(0, 0, 4, 4), 1)[-1, 0].tolist() == [0, 1, 1, 1]
+
+
 def test_levels_halve_and_average(tmp_path):
     values = np.tile(np.array([[0, 100], [100, 200]], np.uint8), (700, 600))[None]
     frame = open_frame(write_image(tmp_path / "a.tif", values))

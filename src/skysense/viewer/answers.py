@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skysense.errors import InputError
-from skysense.maps.fewshot import FewShot
+from skysense.maps.fewshot import FewShot, right_when_left_out
 from skysense.maps.product.layer import Layer
 from skysense.maps.product.read import Product
 from skysense.maps.similarity import cosine, unseen
@@ -104,7 +104,8 @@ class Taught:
         fewshot: the classifier, on stored numbers.
         label_C: index on the page of each of its classes; one without points on data is missing.
         kept_N: which points were learnt from: those on data, where no other class has a point in the same cell.
-        right: share of the points that the classifier gets right when it has not seen them, averaged over classes.
+        right: share of the points that the classifier gets right when it has not seen them, see
+            `skysense.maps.fewshot.right_when_left_out`.
     """
 
     item: int
@@ -112,7 +113,7 @@ class Taught:
     fewshot: FewShot
     label_C: NDArray[np.int64]
     kept_N: tuple[bool, ...]
-    right: float
+    right: float | None
 
     def __call__(self, stored_KHW: NDArray) -> NDArray[np.float32]:
         """Index of the class, its probability and the novelty of the cell ``(3, H, W)``, NaN where there is no data."""
@@ -145,8 +146,7 @@ def teach(blocks: Blocks, product: Product, layer: Layer, item: int, points: Seq
         raise InputError("points of at least two classes must lie on data", fix="Label one more class")
     label_C, dense_N = np.unique(label_N, return_inverse=True)
     fewshot = FewShot.fit(np.stack(list(found.values())), dense_N)
-    hit_N = fewshot.left_out_NC.argmax(axis=1) == dense_N
-    right = float(np.mean([hit_N[dense_N == one].mean() for one in range(len(label_C))]))
+    right = right_when_left_out(fewshot.left_out_NC, dense_N)
     kept_N = tuple(cell in found for cell in cells)
     return Taught(item, layer, fewshot.stored_with(layer.scale, layer.offset), label_C, kept_N, right)
 

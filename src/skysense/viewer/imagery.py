@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
@@ -46,6 +46,7 @@ class Frame:
         indexes: 1-based, of the bands that are shown.
         alpha: 1-based, of the band that says what was observed, if there is one.
         nodata: the number that stands for no data, if there is one.
+        masked: whether a mask, inside the file or beside it, says what was observed.
         overviews: whether the file has any.
     """
 
@@ -55,6 +56,7 @@ class Frame:
     indexes: tuple[int, ...]
     alpha: int | None
     nodata: float | None
+    masked: bool
     overviews: bool
 
     @property
@@ -88,10 +90,13 @@ class Frame:
                     indexes, window=box, out_shape=(len(indexes), window.height, window.width),
                     resampling=Resampling.nearest if level == 0 else Resampling.average,
                 )  # fmt: skip
+                mask = dataset.read_masks(1, window=box, out_shape=read.shape[1:]) > 0 if self.masked else None
         except RasterioError as error:
             raise InputError("cannot be read (truncated or damaged)", file=self.path) from error
         shown = read[: len(self.indexes)]
         seen = read[-1] > 0 if self.alpha else np.ones(shown.shape[1:], bool)
+        if mask is not None:
+            seen &= mask
         if self.nodata is not None and math.isfinite(self.nodata):
             seen &= (shown != self.nodata).any(axis=0)
         if shown.dtype.kind == "f":
@@ -187,6 +192,7 @@ def open_frame(path: Path) -> Frame:
             indexes=tuple(names.index(one) + 1 for one in natural) or tuple(others[: 3 if len(others) >= 3 else 1]),
             alpha=alpha,
             nodata=dataset.nodata,
+            masked=MaskFlags.per_dataset in dataset.mask_flag_enums[0] and not marked,
             overviews=bool(dataset.overviews(1)),
         )
 

@@ -193,7 +193,8 @@ export class Label {
     this.lesson = await (await ask("/api/fewshot", { body, signal })).json();
     const off = this.lesson.kept.filter((kept) => !kept).length;
     const least = Math.min(...this.classes.map((_, at) => this.count(at)).filter((count) => count));
-    const right = least < ENOUGH ? `From ${ENOUGH} points of each class on you are told how good it is.`
+    const unknown = least < ENOUGH || this.lesson.right === null;
+    const right = unknown ? `From ${ENOUGH} points of each class on you are told how good it is.`
       : `${Math.round(100 * this.lesson.right)} % of the points are right when left out.`;
     this.told.textContent = off ? `${right} ${off} do not count: no data, or two classes in one cell.` : right;
   }
