@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -63,6 +64,11 @@ def test_what_is_looked_for_must_be_said_once(features, capsys):
     assert "needs --model" in capsys.readouterr().err
     assert main(["search", str(features), "--point", "-70.5,-33.1"]) == 2  # read as a point, not as an option
     assert "the point -70.5,-33.1 lies outside the map" in capsys.readouterr().err
+    for far in ("-81,0", "99,0", "0,90"):  # some of them have no place in the CRS of the map
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert main(["search", str(features), "--point", far]) == 2
+        assert f"the point {far} lies outside the map" in capsys.readouterr().err
 
 
 def test_fewshot_prints_what_it_learned(features, capsys, tmp_path):

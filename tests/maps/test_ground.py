@@ -36,6 +36,14 @@ def test_cells_and_positions_are_inverse(name):
     assert not ground.cells(np.array([[0.0, -40.0]]))[2].any()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_position_that_the_crs_does_not_reach_is_off_the_map(name):
+    ground = Ground(GRIDS[name])
+    assert not ground.cells(np.array([[-95.0, 0.0], [np.inf, np.inf]]))[2].any()
+    assert np.isinf(ground.on_grid(np.array([[np.inf, np.inf]]))).all()
+
+
 def test_side_of_a_cell_and_distances():
     assert Ground(GRIDS["rotated"]).cell_metres == pytest.approx(10, rel=0.01)
     assert Ground(GRIDS["over the antimeridian, degrees"]).cell_metres == pytest.approx(1103, rel=0.01)

@@ -22,10 +22,11 @@ SOFTWARE_GL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swi
 
 
 @contextmanager
-def serving(products: Sequence[Path], images: Sequence[Path] = ()) -> Iterator[str]:
+def serving(products: Sequence[Path], images: Sequence[Path] = (), token: str | None = None) -> Iterator[str]:
     """The address of a viewer in a thread of this process."""
     listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(create_app(open_all(products, images)), log_level="warning"))
+    app = create_app(open_all(products, images), token=token)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     try:
@@ -76,8 +77,12 @@ def until(page: Any, expression: str, argument: Any = None, seconds: float = 20)
 
 
 def place(page: Any, lon: float, lat: float) -> tuple[float, float]:
-    """Where a position lies on the screen."""
-    at = page.evaluate("([lon, lat]) => skysense.map.project([lon, lat])", [lon, lat])
+    """Where a position lies on the screen, by that of its longitudes that is nearest to the middle."""
+    at = page.evaluate(
+        """([lon, lat]) => skysense.map.project(
+        [lon + 360 * Math.round((skysense.map.getCenter().lng - lon) / 360), lat])""",
+        [lon, lat],
+    )
     return at["x"], at["y"]
 
 

@@ -46,7 +46,7 @@ def features() -> NDArray[np.float32]:
     return values_DHW.astype(np.float32)
 
 
-def write_map(out: Path, stored: str = "int8") -> Path:
+def write_map(out: Path, stored: str = "int8", grid: Grid = GRID) -> Path:
     """All layers, as a file of ours."""
     values_DHW = features()
     scale = offset = None
@@ -63,7 +63,7 @@ def write_map(out: Path, stored: str = "int8") -> Path:
         (Layer("uncertainty", "uncertainty", ("doubt",), "uint8", scale=(UNIT,)), 1 - share_KHW.max(axis=0)[None]),
     ]
     parting = Parting(HEIGHT, WIDTH, HEIGHT, WIDTH)
-    work = Work.begin(out, GRID, [layer for layer, _ in layers], parting, {})
+    work = Work.begin(out, grid, [layer for layer, _ in layers], parting, {})
     with work.open(parting.parts[0]) as part:
         for layer, values in layers:
             part.put(layer.name, 0, layer.encode(values.astype(np.float32)))
@@ -93,9 +93,9 @@ def write_image(path: Path, values_CHW: NDArray, grid: Grid = GRID, names: tuple
     return path
 
 
-def lonlat(row: float, col: float) -> tuple[float, float]:
+def lonlat(row: float, col: float, grid: Grid = GRID) -> tuple[float, float]:
     """The position of a place on the grid; halves are centres of cells."""
-    lon, lat = transform(GRID.crs, "EPSG:4326", *([one] for one in GRID.at(col, row)))
+    lon, lat = transform(grid.crs, "EPSG:4326", *([one] for one in grid.at(col, row)))
     return lon[0], lat[0]
 
 

@@ -47,3 +47,48 @@ def test_bounds_hold_every_corner_and_the_way_to_the_grid_is_the_way_back():
         lon, lat = lonlat(row, col)
         assert west - 1e-9 <= lon <= east + 1e-9 and south - 1e-9 <= lat <= north + 1e-9
         assert on_grid(GRID, lon, lat) == pytest.approx((row, col), abs=1e-5)
+
+
+def grid(epsg: int, left: float, top: float, cell: float, height: int, width: int) -> Grid:
+    return Grid(f"EPSG:{epsg}", Affine(cell, 0, left, 0, -cell, top), height, width)
+
+
+ACROSS = {  # the antimeridian
+    "UTM, from the west": grid(32660, 770_000, 1_000_000, 100, 300, 900),
+    "UTM, from the east": grid(32701, 150_000, 8_200_000, 100, 300, 900),
+    "degrees, from the west": grid(4326, 179.7, -16, 0.001, 500, 500),
+    "degrees, from the east": grid(4326, -180.3, -16, 0.001, 500, 500),
+    "around the North Pole": grid(3413, -1_200_000, 1_200_000, 100, 500, 500),
+}
+
+
+@pytest.mark.parametrize("name", ACROSS)
+def test_bounds_across_the_antimeridian_are_no_wider_than_the_map(name):
+    one = ACROSS[name]
+    west, south, east, north = lonlat_bounds(one)
+    assert west < -180 or east > 180
+    assert east - west < 3 and north - south < 2
+    view = View(west / 180 * LIMIT, *_metres(south), east / 180 * LIMIT, *_metres(north), 700, 900)
+    found = positions(view, one)
+    inside = (found.row_HW > 0) & (found.row_HW < one.height) & (found.col_HW > 0) & (found.col_HW < one.width)
+    assert inside.mean() > (0.4 if "Pole" in name else 0.8)  # a square around the pole stands on its corner
+    assert np.abs(np.diff(found.col_HW, axis=1)).max() < 10  # nowhere torn apart
+    for lon in (180 - 0.01, -180 + 0.01):  # a place has the same cell by all of its names
+        cell = on_grid(one, lon, (south + north) / 2)
+        assert cell == pytest.approx(on_grid(one, lon + 360 if lon < 0 else lon - 360, (south + north) / 2))
+        assert 0 < cell[0] < one.height and 0 < cell[1] < one.width
+
+
+def _metres(lat: float) -> tuple[float]:
+    return (float(np.arcsinh(np.tan(np.radians(lat)))) / np.pi * LIMIT,)
+
+
+def test_a_map_with_a_pole_in_it_goes_all_around():
+    assert lonlat_bounds(grid(3413, -900_000, 600_000, 1000, 1000, 1500))[::2] == (-180, 180)
+    west, south, east, north = lonlat_bounds(grid(3031, -900_000, 600_000, 1000, 1000, 1500))
+    assert (west, south, east) == (-180, -90, 180) and -85 < north < -75
+
+
+@pytest.mark.parametrize("west", [-180.05, -180, 0])
+def test_the_whole_earth_has_its_own_width(west):
+    assert lonlat_bounds(grid(4326, west, 90, 1, 180, 360)) == pytest.approx((west, -90, west + 360, 90))

@@ -28,6 +28,42 @@ def test_maps_images_and_folders_are_told_apart(farm, series, tmp_path):
     assert shown[1].features is not None and shown[0].features is None and shown[0].layer("features") is None
 
 
+def test_layers_are_shown_once_however_often_their_files_are_named(farm, tmp_path):
+    files = sorted(farm.parent.glob("farm*.tif"))
+    assert len(files) == 4
+    shown = open_all(files[::-1])
+    assert [(one.name, list(one.raster.layers)) for one in shown] == [
+        ("farm.tif", ["features", "classes", "probability", "uncertainty"])
+    ]
+    alone = open_all([farm.with_name("farm_classes.tif")])  # without the map it is a map itself
+    assert [list(one.raster.layers) for one in alone] == [["classes"]]
+    other = write_map(tmp_path / "farm.tif")  # a map of the same name elsewhere
+    assert len(open_all([*files, other])) == 2
+
+
+def test_maps_side_by_side_across_the_antimeridian(tmp_path):
+    def image(left: float):
+        grid = Grid(rasterio.CRS.from_epsg(4326), Affine(0.01, 0, left, 0, -0.01, -16), 20, 20)
+        return write_image(tmp_path / f"{left}.tif", np.ones((3, 20, 20), np.uint8), grid)
+
+    about = describe(open_all([image(179.7), image(-179.8), image(179.9)]), Painter(Blocks()))
+    assert about["bounds"] == pytest.approx([179.7, -16.2, 180.4, -16])
+    assert [item["bounds"][0] for item in about["items"]] == pytest.approx([179.7, 180.2, 179.9])
+    zooms = [item["layers"][0]["zoom"] for item in about["items"]]
+    assert zooms == [zooms[0]] * 3
+
+
+def test_what_the_page_has_no_place_for_is_told(tmp_path):
+    def image(side: float):
+        grid = Grid(rasterio.CRS.from_epsg(3413), Affine(side, 0, -10 * side, 0, -side, 10 * side), 20, 20)
+        return write_image(tmp_path / f"{side}.tif", np.ones((3, 20, 20), np.uint8), grid)
+
+    with pytest.raises(InputError, match=r"beyond 85 degrees .* \(Web Mercator\)"):
+        open_all([image(1000)])
+    about = describe(open_all([image(100_000)]), Painter(Blocks()))
+    assert about["bounds"] == pytest.approx([-180, 77, 180, 85.0511], abs=0.1)
+
+
 @pytest.mark.parametrize("stored", ["int8", "float16", "float32"])
 def test_a_zarr_is_shown_as_the_same_map(tmp_path, farm, stored):
     pytest.importorskip("tensorstore")

@@ -47,10 +47,12 @@ class Ground:
         """Column and row ``(N, 2)`` of positions, not rounded; infinite where the CRS does not reach."""
         lon_N, lat_N = np.asarray(lonlat_N2, np.float64).T
         x_N, y_N = self._to_degrees.transform(lon_N, lat_N, direction="INVERSE")
+        reached_N = np.isfinite(x_N) & np.isfinite(y_N)
+        x_N, y_N = np.where(reached_N, x_N, 0), np.where(reached_N, y_N, 0)
         if self._geographic:  # the same meridian has many longitudes: the one nearest to the map
             middle, _ = self.grid.at(self.grid.width / 2, self.grid.height / 2)
             x_N = x_N - 360 * np.round((x_N - middle) / 360)
-        return np.stack(self.grid.where(x_N, y_N), axis=-1)
+        return np.where(reached_N[:, None], np.stack(self.grid.where(x_N, y_N), axis=-1), np.inf)
 
     def cells(self, lonlat_N2: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
         """Row and column of the cells that positions lie in, and whether they lie on the map."""

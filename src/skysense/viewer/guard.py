@@ -87,7 +87,8 @@ class Guard:
         if scope["path"] != "/":
             return None
         answer = RedirectResponse("/", 303)  # the token shall not stay in the address bar
-        answer.set_cookie(cookie, self._token, httponly=True, samesite="strict")
+        # lax: a link on another page, a chat or a wiki, may lead here; what such a page posts comes without it
+        answer.set_cookie(cookie, self._token, httponly=True, samesite="lax")
         return answer
 
 

@@ -256,6 +256,6 @@ def _box(text: str | None) -> download.Box | None:
         west, south, east, north = (float(part) for part in text.split(","))
     except ValueError:
         raise HTTPException(422, "box is west,south,east,north in degrees") from None
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+    if not (-540 <= west < east <= 540 and -90 <= south < north <= 90):  # of a view, which may cross the antimeridian
         raise HTTPException(422, "box is west,south,east,north in degrees, each within its range and in this order")
     return west, south, east, north

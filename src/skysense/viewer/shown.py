@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyproj
+from numpy.typing import NDArray
 
 from skysense.data.geotiff import opened
 from skysense.errors import InputError
@@ -17,10 +18,12 @@ from skysense.maps.grid import Grid
 from skysense.maps.product.layer import Layer
 from skysense.maps.product.read import Product, open_product
 from skysense.viewer import imagery
-from skysense.viewer.ground import LIMIT, MERCATOR, TILE, lonlat_bounds, projected
+from skysense.viewer.ground import LIMIT, MERCATOR, NORTHMOST, TILE, lonlat_bounds, nearest_turn, projected
 from skysense.viewer.imagery import Imagery
 from skysense.viewer.pictures import Painter, palette
 
+Box = tuple[float, float, float, float]
+"""West, south, east, north, degrees."""
 _OURS = "SKYSENSE"  # the tag that a GeoTIFF of ours has
 
 
@@ -77,8 +80,34 @@ def open_all(products: Sequence[Path], images: Sequence[Path] = ()) -> list[Show
     rasters = [*imagery.group(frames), *rasters]
     if not rasters:
         raise InputError("there is nothing to show", fix="Name a map, an image or a folder of images")
+    rasters = _with_their_layers_once(rasters)
     names = [raster.name if isinstance(raster, Imagery) else raster.path.name for raster in rasters]
-    return [Shown(number, name, raster) for number, (name, raster) in enumerate(zip(names, rasters, strict=True))]
+    shown = [Shown(number, name, raster) for number, (name, raster) in enumerate(zip(names, rasters, strict=True))]
+    for one in shown:
+        _, south, _, north = lonlat_bounds(one.grid)
+        if south >= NORTHMOST or north <= -NORTHMOST:
+            raise InputError(
+                f"lies beyond {NORTHMOST:.0f} degrees of latitude, where the page (Web Mercator) has no place for it",
+                file=one.raster.path,
+            )
+    return shown
+
+
+def _with_their_layers_once(rasters: Sequence[Product | Imagery]) -> list[Product | Imagery]:
+    """Without the files of layers that another file brought along: ``map*.tif`` names all layers of a map."""
+    maps = [raster for raster in rasters if isinstance(raster, Product)]
+    brought = {
+        product.path.with_name(f"{product.path.stem}_{name}{product.path.suffix}").resolve()
+        for product in maps
+        for name in list(product.layers)[1:]
+    }
+    kept: list[Product | Imagery] = []
+    for raster in rasters:
+        if isinstance(raster, Product) and raster.path.resolve() in brought:
+            raster.close()
+        else:
+            kept.append(raster)
+    return kept
 
 
 def _is_ours(path: Path) -> bool:
@@ -88,7 +117,7 @@ def _is_ours(path: Path) -> bool:
 
 def describe(shown: Sequence[Shown], painter: Painter) -> dict[str, Any]:
     """What the page must know: places, layers, bands, legends. Plain values."""
-    boxes = [lonlat_bounds(one.grid) for one in shown]
+    boxes = _beside_one_another([lonlat_bounds(one.grid) for one in shown])
     bounds = [min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes)]
     items = []
     for one, box in zip(shown, boxes, strict=True):
@@ -103,6 +132,16 @@ def describe(shown: Sequence[Shown], painter: Painter) -> dict[str, Any]:
             }
         )
     return {"bounds": bounds, "items": items}
+
+
+def _beside_one_another(boxes: Sequence[Box]) -> list[Box]:
+    """Boxes in degrees without what the page cannot show, all as near to the first as whole turns bring them."""
+    moved = []
+    for west, south, east, north in boxes:
+        middle, first = (west + east) / 2, (boxes[0][0] + boxes[0][2]) / 2
+        by = float(nearest_turn(middle, first, 360)) - middle
+        moved.append((west + by, max(south, -NORTHMOST), east + by, min(north, NORTHMOST)))
+    return moved
 
 
 def _crs(crs: Any) -> str:
@@ -135,10 +174,20 @@ def _layers(product: Product, painter: Painter) -> list[dict[str, Any]]:
 
 
 def _zoom(grid: Grid) -> float:
-    """The zoom at which the pixels in its middle are as large as those of a tile."""
-    row, col = grid.height / 2, grid.width / 2
-    across, down = np.array([col, col + 1, col]), np.array([row, row, row + 1])
-    x, y = projected(grid.crs, MERCATOR, *grid.at(across, down))
-    area = abs((x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0]))
-    side = math.sqrt(area) if np.isfinite(area) and area > 0 else 1.0
+    """The zoom at which its pixels are as large as those of a tile, where the page shows them smallest."""
+    row, col = (axis.ravel() for axis in np.meshgrid(*(np.linspace(0, n - 1, 3) for n in (grid.height, grid.width))))
+    here, right, below = (
+        np.stack(projected(grid.crs, MERCATOR, *grid.at(col + across, row + down)))
+        for across, down in ((0, 0), (1, 0), (0, 1))
+    )
+    (right_x, right_y), (below_x, below_y) = (_apart(here, other) for other in (right, below))
+    area = np.abs(right_x * below_y - below_x * right_y)
+    shown = np.isfinite(area) & (area > 0) & (np.abs(here[1]) < LIMIT)
+    side = math.sqrt(area[shown].min()) if shown.any() else 1.0
     return round(math.log2(2 * LIMIT / TILE / side), 2)
+
+
+def _apart(here: NDArray[np.float64], there: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How far places are east and north of others, metres of Web Mercator; the short way around the Earth."""
+    with np.errstate(invalid="ignore"):  # places that it does not have
+        return nearest_turn(there[0] - here[0], 0.0, 2 * LIMIT), there[1] - here[1]

@@ -20,7 +20,7 @@ export function makeMap(container, bounds, interactive) {
     fitBoundsOptions: { padding: room(container) },
     interactive,
     attributionControl: false,
-    renderWorldCopies: false,
+    renderWorldCopies: crosses(bounds),
     dragRotate: false,
     pitchWithRotate: false,
     touchPitch: false,
@@ -31,6 +31,15 @@ export function makeMap(container, bounds, interactive) {
   map.touchZoomRotate.disableRotation();
   map.keyboard.disableRotation();
   return map;
+}
+
+// Whether a box reaches over the antimeridian: east of 180 or west of -180 degrees.
+export const crosses = ([west, , east]) => west < -180 || east > 180;
+
+// Where a position is seen: on a map that crosses the antimeridian it has several names.
+export function onScreen(map, lon, lat) {
+  const turns = Math.round((map.getCenter().lng - lon) / 360);
+  return map.project([map.getRenderWorldCopies() ? lon + 360 * turns : lon, lat]);
 }
 
 // Space beside the panel, so that what is fitted is not hidden by it.
@@ -71,7 +80,6 @@ export function corners(view) {
 
 export function boxOf(map) {
   const bounds = map.getBounds();
-  const clip = (value, limit) => Math.max(-limit, Math.min(limit, value));
-  return [clip(bounds.getWest(), 180), clip(bounds.getSouth(), 90), clip(bounds.getEast(), 180),
-          clip(bounds.getNorth(), 90)].map((value) => value.toFixed(8)).join(",");
+  return [bounds.getWest(), bounds.getSouth(), bounds.getEast(), bounds.getNorth()]
+    .map((value) => value.toFixed(8)).join(",");
 }

@@ -4,7 +4,7 @@ import { Refused, ask, query } from "./api.js";
 import { CLASS_COLOURS, HEAT, packed, rgbOf } from "./colours.js";
 import { element, notice, save, slider } from "./dom.js";
 import { readLabels, writeLabels } from "./geojson.js";
-import { boxOf } from "./ground.js";
+import { boxOf, onScreen } from "./ground.js";
 import { Overlay } from "./overlay.js";
 import { saveAnswer } from "./saving.js";
 
@@ -158,7 +158,7 @@ export class Label {
 
   click({ lng, lat }, { x, y }) {
     const near = this.points.findIndex(({ lon, lat: north }) => {
-      const there = this.stack.map.project([lon, north]);
+      const there = onScreen(this.stack.map, lon, north);
       return Math.hypot(there.x - x, there.y - y) < REACH;
     });
     if (near >= 0) return this.change(() => this.points.splice(near, 1));

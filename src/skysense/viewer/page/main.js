@@ -53,14 +53,14 @@ async function start() {
     if (mode() === "similar") similar.click(lngLat);
     else label.click(lngLat, point);
   }
-  map.on("click", (event) => click(event.lngLat, event.point));
+  map.on("click", (event) => click(event.lngLat.wrap(), event.point));
   byId("map").addEventListener("pointerdown", () => byId("stage").classList.remove("by-keys"));
   byId("map").addEventListener("focusout", () => byId("stage").classList.remove("by-keys"));
   byId("map").addEventListener("keyup", (event) => {
     if (/^(Tab|Arrow)/.test(event.key)) byId("stage").classList.add("by-keys"); // the crosshair is the pointer now
   });
   byId("map").addEventListener("keydown", (event) => {
-    if (event.key === "Enter") click(map.getCenter(), map.project(map.getCenter()));
+    if (event.key === "Enter") click(map.getCenter().wrap(), map.project(map.getCenter()));
   });
 
   const panel = () => {

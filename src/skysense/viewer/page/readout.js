@@ -11,8 +11,8 @@ export class Readout {
     this.stack = stack;
     this.timer = null;
     this.running = null;
-    stack.map.on("mousemove", (event) => this.soon(event.lngLat));
-    stack.map.on("click", (event) => this.soon(event.lngLat));
+    stack.map.on("mousemove", (event) => this.soon(event.lngLat.wrap()));
+    stack.map.on("click", (event) => this.soon(event.lngLat.wrap()));
   }
 
   soon({ lng, lat }) {

@@ -1,5 +1,7 @@
 // What lies over what: tiles of layers, answers, points; on the map and, while swiping, on the other side.
 
+import { crosses } from "./ground.js";
+
 const NEXT = 2; // frames of a series that are fetched before they are asked for
 const ANSWERS = ["similar", "fewshot", "clicked", "points"];
 
@@ -105,7 +107,7 @@ export class Stack {
     if (map.getLayer(id)) return;
     const { item, layer } = entry;
     const smooth = layer.kind === "image" || layer.kind === "series";
-    map.addSource(id, { type: "raster", tileSize: 256, bounds: item.bounds, maxzoom: deepest(layer),
+    map.addSource(id, { type: "raster", tileSize: 256, bounds: tiled(item.bounds), maxzoom: deepest(layer),
       tiles: [`${location.origin}/tiles/${item.id}/${layer.id}/{z}/{x}/{y}.png?band=${slot}&run=${this.run}`] });
     this.place(map, { id, type: "raster", source: id, paint: { "raster-opacity": entry.opacity,
       "raster-fade-duration": 0, "raster-resampling": smooth ? "linear" : "nearest" } });
@@ -129,3 +131,6 @@ export class Stack {
 
 // Zoom from which tiles are only enlarged: two steps after a pixel of the map is one of the screen.
 const deepest = ({ zoom }) => Math.max(1, Math.min(22, Math.ceil(zoom) + 2));
+
+// Tiles are asked for within this box only; the library knows none across the antimeridian.
+const tiled = (bounds) => (crosses(bounds) ? [-180, bounds[1], 180, bounds[3]] : bounds);
