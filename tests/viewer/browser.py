@@ -18,6 +18,7 @@ from skysense.viewer.server import create_app
 from skysense.viewer.shown import open_all
 from tests.viewer.farm import pixels_of
 
+_GIVEN_UP = "net::ERR_ABORTED"  # by the page itself: the pointer or the map has moved on
 SOFTWARE_GL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 
 
@@ -58,6 +59,7 @@ def opened(browser: Any, address: str, side: int = 1024, **context: Any) -> Iter
     strangers, own = list[str](), (address, "blob:", "data:")
     page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: said.append(f"error: {error}"))
+    page.on("requestfailed", lambda one: said.append(f"failed: {one.url}") if one.failure != _GIVEN_UP else None)
     page.on("request", lambda asked: None if asked.url.startswith(own) else strangers.append(asked.url))
     page.goto(address)
     page.wait_for_selector("body.ready", timeout=60_000)

@@ -34,6 +34,11 @@ _PERIOD = KINDS * FIELD  # cells after which the fields repeat in both direction
 _METADATA = 42112
 
 
+def centre(row: int, col: int) -> tuple[int, int]:
+    """Row and column of the cell in the middle of a field, by its place among the fields."""
+    return row * FIELD + FIELD // 2, col * FIELD + FIELD // 2
+
+
 def kinds_at(row: NDArray, col: NDArray) -> NDArray[np.int64]:
     """Which kind of field a cell lies in, from its row and column."""
     return (row // FIELD + 2 * (col // FIELD)) % KINDS
@@ -76,15 +81,20 @@ def grey(day: int, kind: int) -> int:
 
 
 def write_days(folder: Path) -> Path:
-    """An image of three bands per day, brighter from day to day."""
+    """An image per day, brighter from day to day."""
     folder.mkdir(parents=True)
+    for at, day in enumerate(DAYS):
+        write_image(folder / f"vast_{day.replace('-', '')}.tif", tuple(grey(at, kind) for kind in range(KINDS)))
+    return folder
+
+
+def write_image(path: Path, greys: tuple[int, ...]) -> Path:
+    """A plain GeoTIFF of three bands: a grey per kind."""
     plain = Layer("image", "image", ("R", "G", "B"), "uint8")
     tags = {number: tag for number, tag in layer_tags(plain, GRID, {}).items() if number != _METADATA}
-    for at, day in enumerate(DAYS):
-        greys_n = np.array([grey(at, kind) for kind in range(KINDS)], np.uint8)
-        content = _file(tags, 256, lambda kinds_SS, greys_n=greys_n: np.repeat(greys_n[kinds_SS][None], 3, axis=0))
-        (folder / f"vast_{day.replace('-', '')}.tif").write_bytes(content)
-    return folder
+    greys_n = np.array(greys, np.uint8)
+    path.write_bytes(_file(tags, 256, lambda kinds_SS: greys_n[kinds_SS][None].repeat(3, axis=0)))
+    return path
 
 
 def _file(tags: Tags, tile: int, picture: Callable[[NDArray], NDArray]) -> bytes:
