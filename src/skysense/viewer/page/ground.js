@@ -4,6 +4,7 @@ const HALF = Math.PI * 6378137;
 const MARGIN = 0.07; // of a view on each side, so that a short drag shows no edge
 const LONGEST = 2048;
 const FINE = 4;
+export const NARROW = 700; // pixels of a window below which the panel lies at the bottom, as page.css has it
 
 export const EMPTY = {
   version: 8,
@@ -46,8 +47,9 @@ export function onScreen(map, lon, lat) {
 export function room(container) {
   const panel = document.getElementById("panel");
   const width = document.getElementById(container)?.clientWidth ?? window.innerWidth;
-  const left = panel.classList.contains("away") || width < 700 ? 30 : panel.offsetWidth + 40;
-  return { left, right: 30, top: 30, bottom: 50 };
+  const away = panel.classList.contains("away");
+  if (width < NARROW) return { left: 30, right: 30, top: 80, bottom: away ? 50 : panel.offsetHeight + 20 };
+  return { left: away ? 30 : panel.offsetWidth + 40, right: 30, top: 30, bottom: 50 };
 }
 
 export function viewOf(map) {

@@ -10,7 +10,7 @@ import { saveAnswer } from "./saving.js";
 
 const REACH = 9; // pixels within which a click means a point that is there already
 const ENOUGH = 3; // points of a class, before leaving one out says anything
-const SHOWN = { sure: "classes, pale where unsure", classes: "classes", doubt: "uncertainty",
+const SHOWN = { sure: "classes, pale if unsure", classes: "classes", doubt: "uncertainty",
   novelty: "unlike all points" };
 
 export class Label {

@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { byId, element, notice } from "./dom.js";
-import { makeMap, room } from "./ground.js";
+import { NARROW, makeMap, room } from "./ground.js";
 import { listen } from "./keys.js";
 import { Label } from "./label.js";
 import { listLayers } from "./layers.js";
@@ -13,10 +13,17 @@ import { Swipe } from "./swipe.js";
 
 const FARTHEST = 4; // zoom levels from where everything fits
 
+function showPanel(shown) {
+  byId("panel").classList.toggle("away", !shown);
+  byId("panel").inert = !shown;
+  byId("open-panel").hidden = shown;
+}
+
 async function start() {
   const about = await (await ask("/api/about")).json();
   byId("title").textContent = about.items.length === 1 ? about.items[0].name : `${about.items.length} maps`;
   document.title = `${about.items.map((item) => item.name).join(", ")} · skysense`;
+  if (window.innerWidth < NARROW) showPanel(false);
   const map = makeMap("map", about.bounds, true);
   map.addControl(new maplibregl.ScaleControl({ maxWidth: 140 }), "bottom-right");
   await new Promise((done) => map.once("load", done));
@@ -64,10 +71,12 @@ async function start() {
   });
 
   const panel = () => {
-    const away = byId("panel").classList.toggle("away");
-    byId("panel").inert = away;
-    byId("open-panel").hidden = !away;
-    (away ? byId("open-panel") : byId("close-panel")).focus();
+    const shown = byId("panel").classList.contains("away");
+    showPanel(shown);
+    byId(shown ? "close-panel" : "open-panel").focus({ preventScroll: true }); // it is on its way into the window
+    if (window.innerWidth < NARROW) { // what is in the middle stays to be seen above the panel
+      map.panBy([0, ((shown ? 1 : -1) * byId("panel").offsetHeight) / 2], { duration: 220 });
+    }
   };
   const fit = () => map.fitBounds(about.bounds, { padding: room("map"), duration: 500 });
   const series = () => stack.entries.find((entry) => entry.step && entry.visible);
@@ -77,7 +86,6 @@ async function start() {
   listen({ panel, fit, mode: choose, undo: () => mode() === "label" && label?.undo(), swipe: () => swipe.toggle(),
     play: () => series()?.toggle(), step: (by) => series()?.step(by), clear: () => similar?.clear(),
     choose: (at) => mode() === "label" && label?.choose(at) });
-  if (window.innerWidth < 700) panel();
   window.skysense = { map, stack, similar, label }; // for a look from the console, and for tests
   document.body.classList.add("ready");
 }
