@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import threading
 
 import pytest
@@ -11,6 +12,8 @@ import rasterio
 from affine import Affine
 
 from skysense.maps.grid import Grid
+from skysense.viewer.saved import save_html
+from skysense.viewer.shown import open_all
 from tests.viewer.browser import chromium, click, colour, opened, place, serving, until
 from tests.viewer.farm import HEIGHT, WIDTH, kinds, lonlat, write_image, write_map
 
@@ -64,6 +67,20 @@ def test_a_map_across_the_antimeridian_is_whole_and_answers_on_both_sides(browse
             page.get_by_role("button", name="Save labels").click()
         (point,) = json.loads(waiting.value.path().read_text())["features"]
         assert point["geometry"]["coordinates"] == pytest.approx(west, abs=1e-4)
+
+
+def test_the_saved_page_shows_both_sides_of_the_antimeridian(browser, tmp_path):
+    image = write_image(tmp_path / "image.tif", (60 + 40 * kinds()[None].repeat(3, 0)).astype("uint8"), FIJI)
+    save_html(open_all([image]), tmp_path / "fiji.html")
+    page = browser.new_page(viewport={"width": 1100, "height": 800})
+    page.goto((tmp_path / "fiji.html").as_uri())
+    until(page, "[...document.images].every((one) => one.complete && one.naturalWidth)")
+    assert page.evaluate("view.height / view.width") == pytest.approx(HEIGHT / WIDTH, rel=0.05)
+    left, right = page.evaluate("[0.02, 0.98].map((part) => at.x + part * view.width * at.scale)")
+    for x, side in ((left, "E"), (right, "W")):
+        page.mouse.move(x, 400)
+        assert re.search(rf"16\.\d+° S  179\.9\d+° {side}", page.locator("#readout").text_content())
+    page.close()
 
 
 @pytest.fixture

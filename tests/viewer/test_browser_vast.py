@@ -360,6 +360,7 @@ def touched(browser, address: str) -> None:
         page.evaluate("(at) => skysense.map.jumpTo({ center: at, zoom: 8 })", list(at(SPOTS[1])))
         page.touchscreen.tap(*place(page, *at(SPOTS[1])))
         until(page, "skysense.similar.overlay.shown")
+        page.wait_for_timeout(700)  # a touch right after a tap would be a second tap
         before = page.evaluate("skysense.map.getZoom()")
         fingers("touchStart", (180, 195), (210, 195))
         for step in range(1, 9):

@@ -138,7 +138,7 @@ function place(x, y) {
   const col = (x - at.x) / at.scale, row = (y - at.y) / at.scale;
   const east = view.left + (col / view.width) * (view.right - view.left);
   const north = view.top - (row / view.height) * (view.top - view.bottom);
-  return { col, row, lon: (east / HALF) * 180, lat: (Math.atan(Math.sinh((north / HALF) * Math.PI)) * 180) / Math.PI,
+  return { col, row, lon: ((((east / HALF) * 180 + 540) % 360) + 360) % 360 - 180, lat: (Math.atan(Math.sinh((north / HALF) * Math.PI)) * 180) / Math.PI,
     inside: col >= 0 && row >= 0 && col < view.width && row < view.height };
 }
 function pixel(layer, { col, row }) {
