@@ -289,7 +289,9 @@ def labels(tour: Tour, folder) -> None:
 
 
 def taken_along(tour: Tour, folder) -> None:
+    """What the page saves and reads back; near enough that a download is ten million cells, not fifty."""
     page = tour.page
+    page.evaluate("(at) => skysense.map.jumpTo({ center: at, zoom: 10 })", list(at(vast.centre(9, 9))))
     tour("label: What to download").select_option("view")
     with rasterio.open(tour.saved("label: Classes as GeoTIFF")) as dataset:
         assert dataset.crs == vast.GRID.crs and dataset.tags()["CLASS_0"] == "class 7"
