@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skysense.errors import InputError, MissingExtra, OutputError, need
-from skysense.files import atomic_path, flat, read_json, write_json, write_text
+from skysense.files import atomic_folder, atomic_path, flat, read_json, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -56,6 +56,27 @@ def test_writing_changes_nothing_that_threads_share(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "umask", umask)
     write_text(tmp_path / "f.txt", "text")
     assert (tmp_path / "f.txt").read_text() == "text"
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "new" / "g") as folder:
+        (folder / "one").write_text("1")
+        assert not (tmp_path / "new" / "g").exists()
+
+    def half() -> None:
+        with atomic_folder(tmp_path / "new" / "g") as folder:
+            (folder / "two").write_text("2")
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        half()
+    assert [path.name for path in (tmp_path / "new" / "g").iterdir()] == ["one"]
+    with atomic_folder(tmp_path / "new" / "g") as folder:
+        (folder / "three").write_text("3")
+    assert [path.name for path in (tmp_path / "new" / "g").iterdir()] == ["three"]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["g"]
+    with pytest.raises(OutputError, match="could not be written"), atomic_folder(tmp_path / "new/g/three/h"):
+        pass
 
 
 @pytest.mark.parametrize("content", [b'{"a": ', b"\xff\xfe\x00", b""])

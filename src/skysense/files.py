@@ -82,6 +82,35 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Give a temporary folder beside ``path`` that becomes ``path`` when the block ends well.
+
+    On any error the temporary folder is removed and an existing ``path`` is left as it was; otherwise it is replaced,
+    with all that it holds.
+
+    Raises:
+        OutputError: no space, no permission, or a missing parent that cannot be made.
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as held:
+            new, old = Path(held) / "new", Path(held) / "old"
+            new.mkdir()
+            yield new
+            if path.exists():
+                path.replace(old)
+            try:
+                new.replace(path)
+            except OSError:
+                if old.exists():
+                    old.replace(path)
+                raise
+    except OSError as error:
+        raise output_error(error, path) from error
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(path) as temporary:

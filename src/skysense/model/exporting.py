@@ -108,7 +108,7 @@ def export(
         time = {} if key == "hr" else {1: Dim(f"frames_{key}", min=1, max=1024)}
         size = {} if cells else {axis + 3: STEP_CELLS * scale * step for axis, step in enumerate(steps)}
         shapes[0][key], shapes[1][key] = {0: batch, **time, **size}, {0: batch, **time}
-    return _traced(Complete(model), (values, days), shapes)
+    return traced(Complete(model), (values, days), shapes)
 
 
 def export_encoder(encoder: Swin | ViT, *, size: tuple[int, int] | None = None) -> ExportedProgram:
@@ -126,10 +126,17 @@ def export_encoder(encoder: Swin | ViT, *, size: tuple[int, int] | None = None) 
     shape: dict[int, Any] = {0: Dim("batch", min=1, max=_MOST)}
     if size is None:
         shape |= {axis + 2: step * Dim(name, min=1, max=_LARGEST) for axis, name in enumerate(("rows", "columns"))}
-    return _traced(encoder, (x,), (shape,))
+    return traced(encoder, (x,), (shape,))
 
 
-def _traced(module: nn.Module, inputs: tuple[Any, ...], shapes: tuple[Any, ...]) -> ExportedProgram:
+def traced(module: nn.Module, inputs: tuple[Any, ...], shapes: tuple[Any, ...]) -> ExportedProgram:
+    """`torch.export.export` of a module in evaluation mode, without gradients.
+
+    Args:
+        module: whose mode is the same afterwards.
+        inputs: an example of what goes in.
+        shapes: which of its axes are open.
+    """
     # open sizes are not taken for "two at least" where the example has two
     oblivious = fx_settings.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     with evaluating(module), torch.no_grad(), oblivious:

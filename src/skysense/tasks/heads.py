@@ -26,6 +26,7 @@ from skysense.tasks.decoders import (
     SemanticChange,
     SemanticChangeUperNet,
     UperNet,
+    in_bins,
     resized,
 )
 from skysense.tasks.detection.boxes import Found
@@ -299,7 +300,7 @@ def to_grid(x_BKHW: Tensor, grid: tuple[int, int]) -> Tensor:
     if (height, width) == grid:
         return x_BKHW
     if height > grid[0] or width > grid[1]:
-        return F.adaptive_avg_pool2d(x_BKHW, grid)
+        return in_bins(x_BKHW, grid)
     return resized(x_BKHW.contiguous(), grid)  # class by class: a softmax over the last axis in memory is much slower
 
 

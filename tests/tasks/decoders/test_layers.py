@@ -2,10 +2,21 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from skysense.errors import ConfigError, InputError
-from skysense.tasks.decoders.layers import BatchNorm, ConvNormReLU, check_dates, check_levels, classifier, resized
+from skysense.tasks.decoders.layers import (
+    BatchNorm,
+    ConvNormReLU,
+    check_dates,
+    check_levels,
+    classifier,
+    in_bins,
+    resized,
+)
 from tests.tasks.decoders import by_hand
 
 
@@ -65,3 +76,13 @@ def test_what_is_refused() -> None:
         check_dates(maps, maps[:1])
     with pytest.raises(ConfigError, match="at least one class; got 0"):
         classifier(4, 0)
+
+
+@given(st.integers(1, 13), st.integers(1, 13), st.integers(1, 13), st.integers(1, 13))
+def test_means_in_bins_are_the_same_in_a_graph(rows: int, columns: int, height: int, width: int) -> None:
+    x = torch.randn(2, 3, height, width, dtype=torch.float64)
+    wanted = F.adaptive_avg_pool2d(x, (rows, columns))
+    assert torch.equal(in_bins(x, (rows, columns)), wanted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.compiler, "is_exporting", lambda: True)
+        torch.testing.assert_close(in_bins(x, (rows, columns)), wanted)

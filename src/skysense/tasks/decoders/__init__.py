@@ -3,7 +3,7 @@
 from skysense.tasks.decoders.bit import BIT
 from skysense.tasks.decoders.difference import DifferenceUperNet, SemanticChange, SemanticChangeUperNet
 from skysense.tasks.decoders.fcn import FCN
-from skysense.tasks.decoders.layers import resized
+from skysense.tasks.decoders.layers import in_bins, resized
 from skysense.tasks.decoders.light import CellDecoder, LightDecoder
 from skysense.tasks.decoders.upernet import UperNet
 
@@ -16,5 +16,6 @@ __all__ = [
     "SemanticChange",
     "SemanticChangeUperNet",
     "UperNet",
+    "in_bins",
     "resized",
 ]

@@ -1,4 +1,4 @@
-"""What decoders are made of: a convolution with its norm, a bilinear resize, a classifier; and what they refuse.
+"""What decoders are made of: a convolution with its norm, resize, means in bins, classifier; and what they refuse.
 
 Letters: B batch, D width, H W grid.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skysense.errors import ConfigError, InputError
+from skysense.model.blocks import reshaped
 
 _CLASSIFIER_STD = 0.01
 
@@ -81,6 +83,35 @@ def resized(x_BDHW: Tensor, size: Sequence[int]) -> Tensor:
         size: height and width to come to. The size that it has already changes nothing.
     """
     return F.interpolate(x_BDHW, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def in_bins(x_BDHW: Tensor, bins: Sequence[int]) -> Tensor:
+    """Means over a grid of bins that cover a map and may share rows: adaptive average pooling, ``(B, D, *bins)``.
+
+    In an exported graph, whose sizes are open, by a product with the shares of every row and column.
+
+    Args:
+        x_BDHW: maps.
+        bins: rows and columns of the grid.
+    """
+    rows, columns = bins
+    if not torch.compiler.is_exporting():
+        return F.adaptive_avg_pool2d(x_BDHW, (rows, columns))
+    return _binned(_binned(x_BDHW, columns).transpose(2, 3), rows).transpose(2, 3)
+
+
+def _binned(x: Tensor, bins: int) -> Tensor:
+    """Means in bins along the last axis, by one plain product: others would be tied to a length of more than one."""
+    return (reshaped(x, -1, x.shape[-1]) @ _shares(bins, x.shape[-1], x).T).view(*x.shape[:-1], bins)
+
+
+def _shares(bins: int, length: int, like: Tensor) -> Tensor:
+    """Share of every place along an axis in the mean of each bin ``(bins, length)``."""
+    number = torch.arange(bins, device=like.device)[:, None]
+    place = torch.arange(length, device=like.device)
+    first, end = number * length // bins, ((number + 1) * length + bins - 1) // bins
+    inside = ((place >= first) & (place < end)).to(like.dtype)
+    return inside / inside.sum(dim=1, keepdim=True)
 
 
 def check_levels(maps: Sequence[Tensor], channels: Sequence[int]) -> None:

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from skysense.tasks.decoders.layers import ConvNormReLU, check_levels, classifier, resized
+from skysense.tasks.decoders.layers import ConvNormReLU, check_levels, classifier, in_bins, resized
 
 BINS = (1, 2, 3, 6)
 """Sides of the grids that the coarsest map is pooled to."""
@@ -37,7 +36,7 @@ class PyramidPooling(nn.Module):
         """``(B, in_dim, H, W)`` to ``(B, C, H, W)``."""
         size = x_BDHW.shape[-2:]
         pooled = [
-            resized(branch(F.adaptive_avg_pool2d(x_BDHW, bins)), size)
+            resized(branch(in_bins(x_BDHW, (bins, bins))), size)
             for branch, bins in zip(self.branches, BINS, strict=True)
         ]
         return self.fusion(torch.cat([x_BDHW, *pooled], dim=1))

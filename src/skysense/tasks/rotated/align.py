@@ -54,7 +54,7 @@ def rotated_roi_align(
     channels, height, width = features_BCHW.shape[1:]
     # places on the map need more digits than half precision has
     rois_R6 = rois_R6.to(torch.promote_types(rois_R6.dtype, torch.float32))
-    x_RSS, y_RSS = _samples(rois_R6[:, 1:], (rows, columns), spatial_scale, sampling_ratio, aligned)
+    x_RSS, y_RSS = samples_of(rois_R6[:, 1:], (rows, columns), spatial_scale, sampling_ratio, aligned)
     on_RSS = (x_RSS >= -1) & (x_RSS <= width) & (y_RSS >= -1) & (y_RSS <= height)
     left, right, x_share = _neighbours(x_RSS, width)
     upper, lower, y_share = _neighbours(y_RSS, height)
@@ -72,7 +72,9 @@ def rotated_roi_align(
     return bins.view(-1, rows, columns, channels).permute(0, 3, 1, 2)
 
 
-def _samples(boxes_R5: Tensor, size: tuple[int, int], scale: float, ratio: int, aligned: bool) -> tuple[Tensor, Tensor]:
+def samples_of(
+    boxes_R5: Tensor, size: tuple[int, int], scale: float, ratio: int, aligned: bool
+) -> tuple[Tensor, Tensor]:
     """X and y of every sample in pixels of the map, pixel i being centred at i, ``(R, h * s, w * s)`` each."""
     x, y, w, h = ((column * scale)[:, None, None] for column in boxes_R5[:, :4].unbind(-1))
     angle = boxes_R5[:, 4, None, None]
