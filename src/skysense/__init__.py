@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from skysense.export.front import to_onnx
     from skysense.maps.front import embed, fewshot, predict, search
     from skysense.maps.product.read import open_product
     from skysense.model.loading import load
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "embed", "fewshot", "load", "open_product", "predict", "search"]
+__all__ = ["__version__", "embed", "fewshot", "load", "open_product", "predict", "search", "to_onnx"]
 
 _HOMES = {"load": "skysense.model.loading", "open_product": "skysense.maps.product.read"}
+_HOMES |= {"to_onnx": "skysense.export.front"}
 _HOMES |= dict.fromkeys(("embed", "fewshot", "predict", "search"), "skysense.maps.front")
 
 
