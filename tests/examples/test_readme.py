@@ -57,7 +57,7 @@ def test_the_commands_of_the_readme_are_understood() -> None:
     lines = [line for block in whole for line in block.splitlines() if line.startswith("skysense ")]
     verbs = [build_parser().parse_args(shlex.split(line)[1:]).verb for line in lines]
     own = ["adapt", "adapt", "evaluate", "adapt", "adapt", "adapt", "datasets", "datasets"]
-    maps = ["embed", "view", "search", "fewshot", "map", "embed"]
+    maps = ["embed", "view", "search", "fewshot", "map", "embed", "export", "export"]
     corpus = ["curate", "shards", "shards", "pretrain"]
     released = ["weights", "weights", "embed"]
     assert verbs == ["simulate", "places", "pretrain", "probe", "embed", *own, *released, *maps, *corpus]
