@@ -5,6 +5,7 @@ Letters: B samples, T frames, C bands, H W pixels, D width, h w cells.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -74,7 +75,7 @@ class Outlet:
     exclusive: bool = False
 
 
-class Graph(nn.Module):
+class Graph(nn.Module, ABC):
     """A module with named inputs and outputs.
 
     Attributes:
@@ -91,13 +92,13 @@ class Graph(nn.Module):
     one = False
     thresholds: dict[str, float] | None = None
 
+    @abstractmethod
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Inputs in the order of the ports to outputs in the order of the outlets."""
-        raise NotImplementedError
 
+    @abstractmethod
     def expected(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The same by the functions that the package itself uses, for the check."""
-        raise NotImplementedError
 
     def finished(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Outputs after what the description says is still to be done."""
