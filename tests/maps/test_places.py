@@ -184,3 +184,25 @@ def test_maps_of_another_model_are_not_taken_for_finished(places: Path, tmp_path
     embed_places(model, places, out, cells=True, frames=1, overwrite=True)
     with open_product(out / "a.tif") as product:
         assert product.metadata["frames"] == 1 and product.metadata["model"]["sha256"]
+
+
+def test_a_run_that_replaces_maps_goes_on_after_a_cut(places: Path, tmp_path: Path, model: SkySense) -> None:
+    out = tmp_path / "maps"
+    embed_places(model, places, out, cells=True, frames=1)
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_places(model, places, out, cells=True, overwrite=True, progress=stop)
+    replaced = (out / "a.tif").stat()
+    seen: list[int] = []
+    embed_places(model, places, out, cells=True, overwrite=True, progress=lambda done, _: seen.append(done))
+    assert (out / "a.tif").stat() == replaced and seen[0] == 2
+    for name in ("a", "b"):
+        with open_product(out / f"{name}.tif") as product:
+            assert product.metadata["frames"] is None
+    (out / "a.tif").write_text("something else")
+    embed_places(model, places, out, cells=True, overwrite=True)
+    with open_product(out / "a.tif") as product:
+        assert product.metadata["frames"] is None

@@ -20,15 +20,17 @@ from skysense.maps.product.read import open_product
 from skysense.maps.product.work import Work
 
 
-def is_finished(path: Path, about: dict[str, Any]) -> bool:
+def is_finished(path: Path, about: dict[str, Any], *, overwrite: bool = False) -> bool:
     """Whether the map of a place is there.
 
     Args:
         path: of the map.
         about: what decides its numbers.
+        overwrite: it may be replaced where something else decided its numbers, or where it is no map; otherwise a run
+            that replaces maps would begin anew whenever it is cut off.
 
     Raises:
-        OutputError: it is there and something else decided its numbers, or it is no map.
+        OutputError: it is there, may not be replaced, and something else decided its numbers, or it is no map.
     """
     if not path.exists():
         return False
@@ -37,10 +39,10 @@ def is_finished(path: Path, about: dict[str, Any]) -> bool:
             same = all(product.metadata.get(name) == value for name, value in plain(about).items())
     except InputError:
         same = False
-    if not same:
+    if not same and not overwrite:
         fix = "Choose another folder, or --overwrite true replaces its maps"
         raise OutputError("is of another model, other settings or other imagery", file=path, fix=fix)
-    return True
+    return same
 
 
 def write_map(

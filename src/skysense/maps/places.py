@@ -80,7 +80,7 @@ def embed_places(
         cells: a map of each place.
         frames: most frames of a Sentinel series of a place; all if None.
         settings: windows and batches; one process does all.
-        overwrite: replace existing outputs.
+        overwrite: replace existing outputs; of maps those that are of another run.
         progress: called with places done and of all.
 
     Raises:
@@ -156,12 +156,13 @@ def _write_missing(
 ) -> dict[str, str]:
     """Write the maps that are not there; returns why places have none."""
     total = len(maps.corpus)
-    states = {place.name: maps.states.of(place) for place in maps.corpus}
-    wanted = [
-        at
-        for at, (name, state) in enumerate(states.items())
-        if overwrite or not is_finished(out / f"{name}.tif", {**about, "state": state})
-    ]
+    states: dict[str, str] = {}
+    wanted = []
+    for at, place in enumerate(maps.corpus):
+        states[place.name] = maps.states.of(place)
+        said = {**about, "state": states[place.name]}
+        if not is_finished(out / f"{place.name}.tif", said, overwrite=overwrite):
+            wanted.append(at)
     done = total - len(wanted)
     failures: dict[str, str] = {}
     for sample, values_Dhw in maps.of(wanted, failures):
