@@ -92,3 +92,15 @@ def test_a_map_with_a_pole_in_it_goes_all_around():
 @pytest.mark.parametrize("west", [-180.05, -180, 0])
 def test_the_whole_earth_has_its_own_width(west):
     assert lonlat_bounds(grid(4326, west, 90, 1, 180, 360)) == pytest.approx((west, -90, west + 360, 90))
+
+
+def test_of_a_map_that_reaches_beyond_the_earth_bounds_are_those_of_what_lies_on_it():
+    disk = Grid(
+        "+proj=geos +h=35785831 +lon_0=140.7 +sweep=y", Affine(11_136, 0, -5.568e6, 0, -11_136, 5.568e6), 1000, 1000
+    )
+    west, south, east, north = lonlat_bounds(disk)  # no corner and no side of it is a place
+    assert (west, south, east, north) == pytest.approx((140.7 - 81, -81, 140.7 + 81, 81), abs=5)
+    assert lonlat_bounds(Grid("ESRI:54009", Affine(1e5, 0, -18.1e6, 0, -1e5, 9.1e6), 182, 362)) == pytest.approx(
+        (-180, -90, 180, 90), abs=2
+    )
+    assert np.isnan(lonlat_bounds(Grid(disk.crs, Affine(1, 0, 8e6, 0, -1, 8e6), 10, 10))).all()

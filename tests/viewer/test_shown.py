@@ -62,6 +62,10 @@ def test_what_the_page_has_no_place_for_is_told(tmp_path):
         open_all([image(1000)])
     about = describe(open_all([image(100_000)]), Painter(Blocks()))
     assert about["bounds"] == pytest.approx([-180, 77, 180, 85.0511], abs=0.1)
+    beyond = rasterio.CRS.from_proj4("+proj=geos +h=35785831")
+    nowhere = Grid(beyond, Affine(1000, 0, 8e6, 0, -1000, 8e6), 20, 20)
+    with pytest.raises(InputError, match="lies nowhere on the Earth"):
+        open_all([write_image(tmp_path / "nowhere.tif", np.ones((3, 20, 20), np.uint8), nowhere)])
 
 
 @pytest.mark.parametrize("stored", ["int8", "float16", "float32"])

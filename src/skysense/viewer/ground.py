@@ -130,21 +130,34 @@ def lonlat_bounds(grid: Grid) -> tuple[float, float, float, float]:
     """West, south, east, north of a grid in degrees: of points along its border, so that bent sides are inside.
 
     West is less than east. A grid across the antimeridian ends east of 180 or begins west of -180, and one with a pole
-    in it goes all around.
+    in it goes all around. All are NaN of a grid that lies nowhere.
     """
     there, back = np.linspace(0, 1, 21), np.linspace(1, 0, 21)
     near, far = np.zeros(21), np.ones(21)
     around_4n2 = np.stack([[there, near], [far, there], [back, far], [near, back]]).transpose(0, 2, 1)
     col, row = (np.concatenate([[(0.5, 0.5)], *around_4n2]) * (grid.width, grid.height)).T
     lon, lat = projected(grid.crs, DEGREES, *grid.at(col, row))
-    middle, lon, lat = lon[0], lon[1:][np.isfinite(lon[1:])], lat[1:][np.isfinite(lat[1:])]
-    lon = np.unwrap(lon, period=360)
+    if not (np.isfinite(lon) & np.isfinite(lat)).all():
+        return _bounds_on_earth(grid)
+    middle, lon, lat = lon[0], np.unwrap(lon[1:], period=360), lat[1:]
     lon = lon + 360 * np.round((middle - (lon.min() + lon.max()) / 2) / 360)
     west, south, east, north = float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
     for pole in (-90.0, 90.0):
         if _has_pole(grid, pole):
             west, south, east, north = -180.0, min(south, pole), 180.0, max(north, pole)
     return west, south, east, north
+
+
+def _bounds_on_earth(grid: Grid) -> tuple[float, float, float, float]:
+    """Bounds of what lies on the Earth of a grid that reaches beyond it, as that of a geostationary satellite."""
+    row, col = (axis.ravel() for axis in np.meshgrid(*(np.linspace(0, n, 301) for n in (grid.height, grid.width))))
+    lon, lat = projected(grid.crs, DEGREES, *grid.at(col, row))
+    there = np.isfinite(lon) & np.isfinite(lat)
+    if not there.any():
+        return math.nan, math.nan, math.nan, math.nan
+    lon, lat = lon[there], lat[there]
+    lon = nearest_turn(lon, lon[len(lon) // 2], 360)
+    return float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
 
 
 def _has_pole(grid: Grid, lat: float) -> bool:

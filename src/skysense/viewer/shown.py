@@ -85,6 +85,8 @@ def open_all(products: Sequence[Path], images: Sequence[Path] = ()) -> list[Show
     shown = [Shown(number, name, raster) for number, (name, raster) in enumerate(zip(names, rasters, strict=True))]
     for one in shown:
         _, south, _, north = lonlat_bounds(one.grid)
+        if math.isnan(south):
+            raise InputError("lies nowhere on the Earth: its CRS does not fit its geotransform", file=one.raster.path)
         if south >= NORTHMOST or north <= -NORTHMOST:
             raise InputError(
                 f"lies beyond {NORTHMOST:.0f} degrees of latitude, where the page (Web Mercator) has no place for it",
