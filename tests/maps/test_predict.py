@@ -181,12 +181,12 @@ def test_objects_are_those_of_the_score_that_was_best_in_validation(tmp_path: Pa
     every = predict(model, scene, tmp_path / "every", score=0)
     scores = read(every.outputs[0])[2]
     few = predict(model, scene, tmp_path / "few")
-    assert few.notes[-1].startswith("objects with a score of 0.30 or more (the model does not say")
+    assert few.notes[-1].startswith("objects with a score of 0.3 or more (the model does not say")
     np.testing.assert_array_equal(read(few.outputs[0])[2], scores[scores >= 0.3])
     best = float(np.median(scores))
     model.card = {"adapted": {"least_score": best}}
     some = predict(model, scene, tmp_path / "some")
-    assert some.notes[-1].startswith(f"objects with a score of {best:.2f} or more (the best F1 on the examples")
+    assert some.notes[-1].startswith(f"objects with a score of {best:.3g} or more (the best F1 on the examples")
     np.testing.assert_array_equal(read(some.outputs[0])[2], scores[scores >= best])
     assert 0 < len(scores[scores >= best]) < len(scores)
     assert not any("score" in note for note in every.notes)

@@ -333,7 +333,7 @@ def _least_score(adapted: Adapted, wanted: float | None) -> tuple[float, tuple[s
     known = adapted.card.get("adapted", {}).get("least_score")
     why = "the best F1 on the examples for validation" if known is not None else "the model does not say which is best"
     score = SCORE if known is None else known
-    return score, (f"objects with a score of {score:.2f} or more ({why}); --score chooses another",)
+    return score, (f"objects with a score of {score:.3g} or more ({why}); --score chooses another",)
 
 
 def _write_objects(job: Job, adapted: Adapted, about: dict[str, Any], score: float) -> dict[str, int]:

@@ -20,9 +20,7 @@ from skysense.errors import InputError
 from skysense.maps.product.layer import NODATA
 
 _RUN = 1 << 20  # numbers looked at at once: 4 MiB as float32, which stays in the cache between two products
-_ONE_THREAD = (
-    1 << 15
-)  # numbers that torch converts by one thread; its others and those of numpy's products hold each other up
+_ONE_THREAD = 1 << 15  # numbers that torch converts by one thread; its others get in the way of numpy's
 _LEAST = np.float32(1e-12)  # length of a vector of zeros: its cosine with anything is zero
 _ROUNDED = np.float32(1e-5)  # shorter than this share of the offsets, a vector is what rounding left of zeros
 
