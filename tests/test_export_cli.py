@@ -42,3 +42,14 @@ def test_files_are_named_with_what_they_cost(
     assert "differs from PyTorch by at most 2.5e-07" in said
     assert f"{tmp_path / 'b.onnx'}: weights in 8 bits; 0.25 of the size, features differ by 1.0 %" in said
     assert f"{tmp_path / 'README.md'}" in said
+
+
+@pytest.mark.parametrize(("boxes", "words"), [(7, "in scores, 7 boxes"), (0, "nothing was compared with PyTorch")])
+def test_a_detector_says_how_many_boxes_were_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], boxes: int, words: str
+) -> None:
+    file = File(tmp_path / "task.onnx", 1000, ("hr",), ("boxes", "scores", "labels"), 0.0, boxes=boxes)
+    monkeypatch.setattr(front, "to_onnx", lambda *_, **__: [file])
+    assert main(["export", "m.safetensors", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert words in said and ("differs" in said) == (boxes > 0)

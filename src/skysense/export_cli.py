@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 from rich.markup import escape
 
 from skysense.sensors import Modality
 from skysense.terminal import bar, console, quantity
+
+if TYPE_CHECKING:
+    from skysense.export.front import File
 
 
 def parser() -> ArgumentParser:
@@ -43,8 +47,16 @@ def run(options: Namespace) -> int:
     for one in files:
         ports = f"{', '.join(one.inputs)} to {', '.join(one.outputs)}"
         console.print(f"{escape(str(one.path))}: {ports}; {quantity(one.size, 'B')}", soft_wrap=True)
-        console.print(f"  differs from PyTorch by at most {one.difference:.1e} of the greatest number")
+        console.print(f"  {_closeness(one)}", soft_wrap=True)
         if one.int8 is not None and one.loss is not None:
             console.print(f"{escape(str(one.int8))}: weights in 8 bits; {one.loss.words()}", soft_wrap=True)
     console.print(f"{escape(str(options.out / 'README.md'))}: what goes in and what comes out", soft_wrap=True)
     return 0
+
+
+def _closeness(one: File) -> str:
+    """How close a file is to PyTorch."""
+    if one.boxes == 0:
+        return "no box was found in the made-up imagery: nothing was compared with PyTorch; try imagery of your own"
+    of = "the greatest number" if one.boxes is None else f"the side of the image or in scores, {one.boxes} boxes"
+    return f"differs from PyTorch by at most {one.difference:.1e} of {of}"

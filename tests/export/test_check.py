@@ -42,6 +42,7 @@ def test_a_difference_is_a_share_of_the_greatest_number() -> None:
     assert differences(graph, [wanted + 0.5], [wanted], [wanted]) == [pytest.approx(0.5 / 200)]
     assert differences(graph, [wanted[:, :1]], [wanted], [wanted]) == [math.inf]
     assert differences(graph, [wanted * torch.nan], [wanted], [wanted]) == [math.inf]
+    assert differences(graph, [wanted], [wanted * torch.nan], [wanted]) == [math.inf]
 
 
 @pytest.mark.parametrize("columns", [4, 5])
@@ -56,6 +57,7 @@ def test_boxes_find_their_partners(columns: int) -> None:
     assert box_difference(tuple(one[:298] for one in found), wanted, 256) == 0  # two of 600 without a partner
     assert box_difference(tuple(one[:280] for one in found), wanted, 256) == math.inf
     assert box_difference((found[0], found[1], found[2] + 1), wanted, 256) == math.inf
+    assert box_difference(tuple(one.repeat(2, *[1] * (one.ndim - 1)) for one in found), wanted, 256) == math.inf
     assert box_difference(tuple(one[:0] for one in found), wanted, 256) == math.inf
     assert box_difference(tuple(one[:0] for one in found), tuple(one[:0] for one in wanted), 256) == 0
 
@@ -84,3 +86,7 @@ def test_what_8_bits_cost() -> None:
     fewer = tuple(one[:5] for one in wanted_boxes)
     kept = loss_of(Answers(Outlet("boxes", ("boxes", "numbers"), "")), fewer, wanted_boxes, 0.4)
     assert isinstance(kept, Loss) and kept.same == pytest.approx(10 / 15)
+    none = tuple(one[:0] for one in wanted_boxes)
+    nothing = loss_of(Answers(Outlet("boxes", ("boxes", "numbers"), "")), none, none, 0.4)
+    assert nothing.same is None and nothing.words() == "0.40 of the size, no box was found to compare"
+    assert loss_of(Answers(Outlet("boxes", ("boxes", "numbers"), "")), none, wanted_boxes, 0.4).same == 0

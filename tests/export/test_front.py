@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from skysense.export import check, front, writing
 from skysense.export.check import inputs_of_check, run
 from skysense.export.graphs import EncoderGraph
 from skysense.export.writing import files_of, save
+from skysense.geo import mercator_tile, region_cell
 from skysense.model.weights import save_model, weights_sha256
 from tests.export.models import adapted, model
 
@@ -90,6 +92,14 @@ def test_the_example_of_the_docs_needs_nothing_of_this_package(exported: Path) -
     assert "(2, 64, 4, 4)" in done.stdout and "(2, 128, 16, 16)" in done.stdout
 
 
+@pytest.mark.parametrize(("lon", "lat"), [(0.0, 0.0), (13.4, 52.5), (-179.99, -60.0), (179.99, 83.0)])
+def test_the_region_of_the_docs_is_that_of_the_package(lon: float, lat: float) -> None:
+    for words, rule in (("EPSG:6933", region_cell), ("asinh", mercator_tile)):
+        names = {"lon": lon, "lat": lat}
+        exec(compile(code_of_docs(words), "docs/export.md", "exec"), names)
+        assert names["region_id"] == rule(lon, lat)
+
+
 def test_the_example_of_the_page_runs(exported: Path, tmp_path: Path) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", (exported / "README.md").read_text("utf-8"), re.S)
     done = subprocess.run([sys.executable, "-c", block + NO_TORCH], cwd=exported, capture_output=True, check=False)
@@ -115,8 +125,38 @@ def test_what_is_there_is_not_replaced_unless_told(tmp_path: Path, monkeypatch: 
     with pytest.raises(OutputError, match="exists already"):
         front.to_onnx(part, tmp_path / "out")
     (tmp_path / "out" / "thesis.tex").write_text("all of it")
-    with pytest.raises(OutputError, match="is no folder of an export"):
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="is no folder of an export"):
+            front.to_onnx(part, tmp_path / "out", overwrite=overwrite)
+    for name in ("skysense.json", "README.md", "s2.onnx", "s2.onnx.data"):
+        (tmp_path / "out" / name).write_text("earlier")
+    with pytest.raises(OutputError, match="also holds thesis"):
         front.to_onnx(part, tmp_path / "out", overwrite=True)
+    (tmp_path / "out" / "thesis.tex").unlink()
+    monkeypatch.chdir(tmp_path / "out")
+    with pytest.raises(OutputError, match="is the folder this runs in"):
+        front.to_onnx(part, ".", overwrite=True)
+    with pytest.raises(OutputError, match="could not be written: file name too long"):
+        front.to_onnx(part, "x" * 300)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_detector_says_what_its_answers_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """The best score, frames and clouds; and that nothing was compared where nothing was found."""
+    pytest.importorskip("torchvision")
+    made = copy.deepcopy(adapted("detection", ["s2"], 1, fuses=False))
+    made.config, made.card = replace(made.config, clear_only=True, frames_s2=5), {"adapted": {"least_score": 0.4}}
+    boxes = (torch.rand(count, 4), torch.rand(count), torch.zeros(count, dtype=torch.int64))
+    monkeypatch.setattr(front, "write_graph", lambda graph, held, path, content: path.write_text("x"))
+    monkeypatch.setattr("skysense.export.boxes.BoxGraph.expected", lambda *_: boxes)
+    monkeypatch.setattr(check, "run", lambda *_: boxes)
+    (file,) = front.to_onnx(made, tmp_path / "out")
+    (about,) = json.loads((tmp_path / "out" / "skysense.json").read_text("utf-8"))["files"]
+    task, checked = about["task"], about["checked"]
+    assert task["thresholds"]["least_score"] == 0.4 and "least_score" in task["still_to_do"]
+    assert task["frames"]["most"] == {"s2": 5} and "cloudy" in task["clouds"]
+    assert file.boxes == checked["boxes"] == count
+    assert ("nothing was compared" in checked["says"]) == (count == 0)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

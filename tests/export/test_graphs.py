@@ -54,6 +54,25 @@ def test_all_sensors_fused_beside_their_context() -> None:
     agrees(graph, model())
 
 
+def test_made_up_regions_and_cells_are_all_kinds() -> None:
+    """A learned region even of a single sample, and cells of the image of which more and less than half is seen."""
+    graph = FusedGraph(model())
+    assert made_up(graph, model(), batch=1, cells=(8, 8), frames=1, seed=0)[-1].tolist() == [0]
+    hr, *_, regions = made_up(graph, model(), batch=3, cells=(8, 8), frames=1, seed=0)
+    assert regions.tolist() == [0, -1, 1]
+    seen = (~hr[0].isnan().any(dim=0)).float().unfold(0, 32, 32).unfold(1, 32, 32).mean((2, 3))
+    assert {0.0, 0.5, 1.0} <= set(seen.flatten().tolist()) and ((seen > 0) & (seen < 0.5)).any()
+
+
+def test_an_image_that_is_not_there() -> None:
+    graph = FusedGraph(model())
+    hr, *others = made_up(graph, model(), batch=2, cells=(8, 8), frames=2, seed=0)
+    hr[1] = torch.nan
+    with torch.inference_mode():
+        found, wanted = graph(hr, *others), graph.expected(hr, *others)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=2e-5 * float(wanted[0].abs().max()))
+
+
 def test_what_is_missing_is_left_out() -> None:
     """A frame of NaN is no frame: the answer is that without it, whatever its date."""
     part = model().part(["s2", "s1", "align_s2", "align_s1", "dates", "fusion"])

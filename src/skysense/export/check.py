@@ -42,16 +42,18 @@ class Outcome:
     """How close a file is to its model.
 
     Attributes:
-        difference: greatest, as a share of the greatest number of the output; of boxes see `box_differences`.
+        difference: greatest, as a share of the greatest number of the output; of boxes see `box_difference`.
         inputs: shapes by name.
         found: what ONNX Runtime answers.
         wanted: what the package answers.
+        boxes: of a detector, how many boxes the package finds; None for other answers.
     """
 
     difference: float
     inputs: dict[str, tuple[int, ...]]
     found: tuple[Tensor, ...]
     wanted: tuple[Tensor, ...]
+    boxes: int | None = None
 
 
 def check(path: Path, graph: Graph, model: SkySense) -> Outcome:
@@ -76,7 +78,7 @@ def check(path: Path, graph: Graph, model: SkySense) -> Outcome:
             f"{TOLERANCE:g}; nothing was kept. Another version of torch, onnxscript or onnxruntime may help"
         )
     shapes = {port.name: tuple(one.shape) for port, one in zip(graph.ports, inputs, strict=True)}
-    return Outcome(difference, shapes, found, wanted)
+    return Outcome(difference, shapes, found, wanted, len(wanted[0]) if graph.finds_boxes else None)
 
 
 def inputs_of_check(graph: Graph, model: SkySense) -> tuple[Tensor, ...]:
@@ -105,7 +107,7 @@ def differences(
     graph: Graph, found: Sequence[Tensor], wanted: Sequence[Tensor], inputs: Sequence[Tensor]
 ) -> list[float]:
     """The difference of every output; infinite where shapes differ."""
-    if graph.outlets[0].name == "boxes":
+    if graph.finds_boxes:
         return [box_difference(found, wanted, max(graph.grid(inputs)))]
     return [_difference(one, other) for one, other in zip(found, wanted, strict=True)]
 
@@ -114,7 +116,7 @@ def _difference(found: Tensor, wanted: Tensor) -> float:
     if found.shape != wanted.shape:
         return math.inf
     found, wanted = found.double(), wanted.double()
-    if not bool(found.isfinite().all()):
+    if not bool((found.isfinite() & wanted.isfinite()).all()):
         return math.inf
     return float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12))
 
@@ -128,12 +130,12 @@ def box_difference(found: Sequence[Tensor], wanted: Sequence[Tensor], side: int)
         side: the longer of the image, pixels.
 
     Returns:
-        The greatest; infinite if too many have no partner.
+        The greatest; infinite if too many have no partner, or the numbers differ by more than that.
     """
-    count = max(len(found[1]), len(wanted[1]))
-    if count == 0:
+    fewer, more = sorted((len(found[1]), len(wanted[1])))
+    if more == 0:
         return 0.0
-    if min(len(found[1]), len(wanted[1])) == 0:
+    if fewer == 0 or more - fewer > 2 * _ALONE * more:
         return math.inf
     far_NM = torch.maximum(
         _apart(found[0].double(), wanted[0].double(), side), (found[1][:, None] - wanted[1]).abs().double()

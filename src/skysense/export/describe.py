@@ -101,6 +101,11 @@ def _task(graph: Graph, adapted: Adapted) -> dict[str, Any]:
         "colours": ["#{:02x}{:02x}{:02x}".format(*colour) for colour in palette(len(adapted.classes)).tolist()],
         "still_to_do": _still_to_do(adapted),
     }
+    limits = {"s2": config.frames_s2, "s1": config.frames_s1}
+    if most := {key: limits[key] for key in adapted.encoder.modalities if key in limits}:
+        content["frames"] = {"most": most, "says": "it read series of at most so many frames, evenly spread in time"}
+    if config.clear_only:
+        content["clouds"] = "pixels known to be cloudy were not observed for it: make them NaN"
     if adapted.task in ("classification", "multilabel"):
         return content
     content["label_pixels_per_cell"] = adapted.per_cell
@@ -112,7 +117,10 @@ def _task(graph: Graph, adapted: Adapted) -> dict[str, Any]:
     if config.flips:
         content["flips"] = "the model was judged by the mean over the image and its three mirror images"
     if graph.thresholds is not None:
-        content["thresholds"] = graph.thresholds
+        content["thresholds"] = dict(graph.thresholds)
+        if (best := adapted.card.get("adapted", {}).get("least_score")) is not None:
+            content["thresholds"]["least_score"] = best
+            content["still_to_do"] += "; of all scores, boxes from least_score on have the best F1 in validation"
     return content
 
 
@@ -120,12 +128,12 @@ def _still_to_do(adapted: Adapted) -> str:
     if adapted.task in ("classification", "segmentation"):
         return "softmax is done; the class is the place of the greatest probability"
     if adapted.task == "multilabel":
-        return "sigmoid is done; a class applies from a probability of 0.5 on"
+        return "sigmoid is done; a class applies above a probability of 0.5"
     if adapted.task == "change":
-        return "softmax is done; a pixel changed from a probability of 0.5 on"
+        return "softmax is done; a pixel changed above a probability of 0.5"
     if adapted.task == "semantic-change":
         return (
-            "softmax is done; a pixel changed from a probability of 0.5 on, and then its classes are the two dates' own"
+            "softmax is done; a pixel changed above a probability of 0.5, and then its classes are the two dates' own"
         )
     if adapted.task == "detection":
         return "nothing: the score threshold and non-maximum suppression are done"

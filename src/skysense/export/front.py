@@ -19,7 +19,7 @@ from skysense.export.loss import Loss, loss_of
 from skysense.export.page import page
 from skysense.export.tasks import TaskGraph
 from skysense.export.writing import check_installed, files_of, write_graph
-from skysense.files import atomic_folder, write_json, write_text
+from skysense.files import atomic_folder, output_error, write_json, write_text
 from skysense.model.assembly import SkySense
 from skysense.model.loading import find, load
 from skysense.sensors import Modality
@@ -27,6 +27,7 @@ from skysense.tasks.adapted import FORMAT as ADAPTED
 from skysense.tasks.adapted import Adapted, load_adapted
 
 DESCRIPTION, PAGE = "skysense.json", "README.md"
+_WRITTEN = (".onnx", ".onnx.data")
 Progress = Callable[[int, int, str], None]
 
 
@@ -42,6 +43,7 @@ class File:
         difference: greatest from PyTorch, as a share of the greatest number.
         int8: the file with weights in 8 bits, if it was asked for.
         loss: what they cost.
+        boxes: of a detector, how many boxes were compared; None for other files.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class File:
     difference: float
     int8: Path | None = None
     loss: Loss | None = None
+    boxes: int | None = None
 
 
 def to_onnx(
@@ -108,7 +111,8 @@ def to_onnx(
             contents.append(_measured(content, path, outcome, small, loss))
             inputs, outputs = (tuple(one.name for one in ports) for ports in (graph.ports, graph.outlets))
             final = None if small is None else out / small.name
-            files.append(File(out / path.name, _size(path), inputs, outputs, outcome.difference, final, loss))
+            names = (out / path.name, _size(path), inputs, outputs)
+            files.append(File(*names, outcome.difference, final, loss, outcome.boxes))
         write_json(folder / DESCRIPTION, {"files": contents})
         write_text(folder / PAGE, page(contents))
     say(steps, steps, "")
@@ -178,13 +182,24 @@ def _is_adapted(path: Path) -> bool:
 
 
 def _check_out(out: Path, overwrite: bool) -> None:
-    """Refuse a place that holds something else, or an export that is not to be replaced."""
-    if not out.exists():
-        return
+    """Refuse a place that holds anything but an export, or an export that is not to be replaced."""
+    try:
+        if not out.exists():
+            return
+        names = sorted(path.name for path in out.iterdir()) if out.is_dir() else None
+        here = out.samefile(Path.cwd())
+    except OSError as error:
+        raise output_error(error, out) from error
+    if names is None or (names and DESCRIPTION not in names):
+        raise OutputError("is no folder of an export, so it is not replaced", file=out, fix="Choose another name")
+    others = [name for name in names if name not in (DESCRIPTION, PAGE) and not name.endswith(_WRITTEN)]
+    if others:
+        what = f"also holds {others[0]}, which no export wrote, so it is not replaced"
+        raise OutputError(what, file=out, fix="Move that elsewhere, or choose another name")
     if not overwrite:
         raise OutputError("exists already", file=out, fix="Choose another name, or --overwrite true replaces it")
-    if not out.is_dir() or (any(out.iterdir()) and not (out / DESCRIPTION).is_file()):
-        raise OutputError("is no folder of an export, so it is not replaced", file=out, fix="Choose another name")
+    if here:
+        raise OutputError("is the folder this runs in, so it is not replaced", file=out, fix="Go to another first")
 
 
 def _in_int8(path: Path, graph: Graph, model: SkySense, outcome: Outcome) -> tuple[Path, Loss]:
@@ -197,13 +212,18 @@ def _in_int8(path: Path, graph: Graph, model: SkySense, outcome: Outcome) -> tup
 def _measured(
     content: dict[str, Any], path: Path, outcome: Outcome, small: Path | None, loss: Loss | None
 ) -> dict[str, Any]:
-    boxes = content["outputs"][0]["name"] == "boxes"
-    what = "of boxes in sides of the image, and of scores" if boxes else "greatest difference over greatest number"
+    what = "greatest difference over greatest number"
+    if outcome.boxes is not None:
+        what = f"of boxes in sides of the image, and of scores, {outcome.boxes} boxes"
+    if outcome.boxes == 0:
+        what = "nothing was compared: no box was found"
     checked = {
         "difference": outcome.difference,
         "inputs": {name: list(shape) for name, shape in outcome.inputs.items()},
         "says": f"{what}, made-up imagery, ONNX Runtime on a CPU",
     }
+    if outcome.boxes is not None:
+        checked["boxes"] = outcome.boxes
     content = {"file": path.name, **content, "checked": checked}
     if small is not None and loss is not None:
         content["int8"] = {"file": small.name, **asdict(loss), "says": f"{loss.words()}, on made-up imagery"}

@@ -92,6 +92,11 @@ class Graph(nn.Module, ABC):
     one = False
     thresholds: dict[str, float] | None = None
 
+    @property
+    def finds_boxes(self) -> bool:
+        """Whether the outputs are boxes, scores and labels."""
+        return self.outlets[0].name == "boxes"
+
     @abstractmethod
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Inputs in the order of the ports to outputs in the order of the outlets."""

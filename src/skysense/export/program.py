@@ -64,8 +64,15 @@ def made_up(
             days = torch.randint(-1, DAYS, shape, generator=generator)
             inputs.append(days)
         else:
-            inputs.append(torch.arange(batch) - 1)
+            inputs.append(_regions(model, batch))
     return tuple(inputs)
+
+
+def _regions(model: SkySense, batch: int) -> Tensor:
+    """Slots of regions ``(B,)``: one that was learned, none, then the others."""
+    assert model.geo is not None
+    slots = model.geo.initialised.int().argsort(descending=True, stable=True).cpu()
+    return torch.cat([slots[:1], torch.tensor([-1]), slots[1:]]).repeat(batch)[:batch]
 
 
 def _imagery(
@@ -83,6 +90,9 @@ def _imagery(
     mean, std = (torch.tensor(values)[:, None, None] for values in (sensor.mean, sensor.std))
     values = (mean + std * (smooth + 0.3 * noise)).clamp(*sensor.plausible)
     values[0, :, : height // 4, : width // 4] = torch.nan  # a corner that was not observed
+    half = port.per_cell // 2  # of the cells beside it one band lacks a half, which counts, or more, which does not
+    values[0, 0, : height // 4 + half, : width // 4] = torch.nan
+    values[0, 0, : height // 4, : width // 4 + half + half // 8] = torch.nan
     if len(shape) == 2 and shape[1] > 1:
         values[-1] = torch.nan  # a frame that is not there
     return values.unflatten(0, shape)
