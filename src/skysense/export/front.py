@@ -25,6 +25,7 @@ from skysense.model.loading import find, load
 from skysense.sensors import Modality
 from skysense.tasks.adapted import FORMAT as ADAPTED
 from skysense.tasks.adapted import Adapted, load_adapted
+from skysense.tasks.pyramid import can_fuse
 
 DESCRIPTION, PAGE = "skysense.json", "README.md"
 _WRITTEN = (".onnx", ".onnx.data")
@@ -138,9 +139,7 @@ def graphs_of(model: SkySense, adapted: Adapted | None) -> list[Graph]:
     graphs: list[Graph] = [EncoderGraph(model, key) for key in model.modalities]
     if not graphs:
         raise InputError(f"the model has no encoder; it has {', '.join(model.pieces) or 'nothing'}")
-    needed = {"fusion", *(f"align_{key}" for key in model.modalities if key != "hr")}
-    needed |= {"dates"} if set(model.modalities) & set(model.config.date_on) else set()
-    return [*graphs, FusedGraph(model)] if needed <= set(model.pieces) else graphs
+    return [*graphs, FusedGraph(model)] if can_fuse(model, model.modalities) else graphs
 
 
 def _opened(

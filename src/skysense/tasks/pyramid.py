@@ -81,7 +81,7 @@ class Pyramid(nn.Module):
         if missing or not self.modalities:
             held = ", ".join(model.modalities) or "none"
             raise ConfigError(f"the model has no encoder for {', '.join(missing) or 'nothing'}; it has {held}")
-        self.fused = self.modalities != ("hr",) and _can_fuse(model, self.modalities)
+        self.fused = self.modalities != ("hr",) and can_fuse(model, self.modalities)
         if len(self.modalities) > 1 and not self.fused:
             raise ConfigError(
                 f"{', '.join(self.modalities)} together need the pieces that fuse them, which this model lacks; "
@@ -178,7 +178,8 @@ def _needed(model: SkySense, modalities: Sequence[Modality]) -> set[Piece]:
     return pieces | ({"dates"} if set(modalities) & set(model.config.date_on) else set())
 
 
-def _can_fuse(model: SkySense, modalities: Sequence[Modality]) -> bool:
+def can_fuse(model: SkySense, modalities: Sequence[Modality]) -> bool:
+    """Whether a model has the pieces that fusing some of its sensors takes."""
     return _needed(model, modalities) <= set(model.pieces)
 
 
