@@ -17,7 +17,7 @@ import torch
 import skysense
 from skysense.cli import main
 from skysense.errors import ConfigError, InputError, OutputError, SkySenseError
-from skysense.export import check, front, writing
+from skysense.export import check, front
 from skysense.export.check import inputs_of_check, run
 from skysense.export.graphs import EncoderGraph
 from skysense.export.writing import files_of, save
@@ -142,10 +142,13 @@ def test_what_is_there_is_not_replaced_unless_told(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_a_detector_says_what_its_answers_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """The best score, frames and clouds; and that nothing was compared where nothing was found."""
+    """The best score, frames, clouds, no paths; and that nothing was compared where nothing was found."""
     pytest.importorskip("torchvision")
     made = copy.deepcopy(adapted("detection", ["s2"], 1, fuses=False))
-    made.config, made.card = replace(made.config, clear_only=True, frames_s2=5), {"adapted": {"least_score": 0.4}}
+    made.config, made.card = (
+        replace(made.config, clear_only=True, frames_s2=5),
+        {"adapted": {"least_score": 0.4, "opened": {"labels": "/home/ann/roofs.geojson"}}},
+    )
     boxes = (torch.rand(count, 4), torch.rand(count), torch.zeros(count, dtype=torch.int64))
     monkeypatch.setattr(front, "write_graph", lambda graph, held, path, content: path.write_text("x"))
     monkeypatch.setattr("skysense.export.boxes.BoxGraph.expected", lambda *_: boxes)
@@ -155,6 +158,7 @@ def test_a_detector_says_what_its_answers_need(tmp_path: Path, monkeypatch: pyte
     task, checked = about["task"], about["checked"]
     assert task["thresholds"]["least_score"] == 0.4 and "least_score" in task["still_to_do"]
     assert task["frames"]["most"] == {"s2": 5} and "cloudy" in task["clouds"]
+    assert "/home/ann" not in (tmp_path / "out" / "skysense.json").read_text("utf-8")
     assert file.boxes == checked["boxes"] == count
     assert ("nothing was compared" in checked["says"]) == (count == 0)
 
@@ -214,7 +218,6 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     save_model(tmp_path / "model.safetensors", model().part(["s2"]))
     assert main(["export", str(tmp_path / "model.safetensors"), "--out", str(tmp_path / "out")]) == 2
     assert "pip install 'skysense[export]'" in capsys.readouterr().err
-    assert writing.KEY == "skysense"
 
 
 def test_the_model_that_was_given_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,9 @@ FORMAT, VERSION = "skysense-onnx", 1
 
 def about_model(model: SkySense, adapted: Adapted | None) -> dict[str, Any]:
     """Where the weights come from, and the hash of what was exported."""
-    card = model.card if adapted is None else adapted.card
+    card = dict(model.card if adapted is None else adapted.card)
+    if "adapted" in card:  # where the labels lay on the disk is nobody's business
+        card["adapted"] = {name: value for name, value in card["adapted"].items() if name != "opened"}
     state = dict(model.state_dict())
     if adapted is not None:
         state = {f"encoder.{name}": tensor for name, tensor in adapted.encoder.state_dict().items()}
