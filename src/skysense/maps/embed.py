@@ -18,7 +18,8 @@ from skysense.maps.making import Progress, make
 from skysense.maps.planner import plan_words, try_out
 from skysense.maps.product.memory import check_size
 from skysense.maps.product.read import open_product
-from skysense.maps.quicklook import draw, picture_of
+from skysense.maps.product.work import picture_of
+from skysense.maps.quicklook import draw
 from skysense.maps.source import Source
 from skysense.maps.sources.imagery import Imagery
 from skysense.maps.sources.named import Entry, What, named

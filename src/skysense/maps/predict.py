@@ -30,7 +30,7 @@ from skysense.maps.pairs import PairSource
 from skysense.maps.planner import plan_words, try_out
 from skysense.maps.product.layer import Layer
 from skysense.maps.product.memory import check_size
-from skysense.maps.quicklook import picture_of
+from skysense.maps.product.work import picture_of
 from skysense.maps.source import Source
 from skysense.maps.sources.named import Entry, What, named, named_pair
 from skysense.maps.sources.open import AreaLike, open_pair, open_source

@@ -26,11 +26,6 @@ _STRETCH = (2.0, 98.0)  # percentiles that become black and full colour
 _BLOCK = 32  # rows read together
 
 
-def picture_of(out: Path) -> Path:
-    """Where the picture of a map lies: ``a.tif.png`` and ``a.zarr.png`` do not meet."""
-    return out.with_name(f"{out.name}.png")
-
-
 def draw(product: Product, layer: str, picture: Path) -> None:
     """Draw features as a PNG; cells without data are transparent.
 

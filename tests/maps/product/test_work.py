@@ -151,13 +151,17 @@ def test_a_map_that_draws_nothing_leaves_no_picture_of_the_one_it_replaces(
     tmp_path: Path, stored: dict[str, np.ndarray]
 ) -> None:
     picture = tmp_path / "out.tif.png"
-    for drawing in (draw, lambda *_: None):
-        work = start(tmp_path / "out.tif", picture=picture, overwrite=True)
+    for drawing in (draw, lambda *_: None, draw, None):
+        work = start(tmp_path / "out.tif", picture=picture if drawing else None, overwrite=True)
         fill(work, stored)
         work.finish(METADATA, draw=drawing)
         assert picture.exists() == (drawing is draw)
         assert work.drawn == (picture if drawing is draw else None)
     picture.write_text("precious")
+    fill(other := start(tmp_path / "other.tif"), stored)
+    (tmp_path / "other.tif.png").write_text("precious")  # nothing is replaced, and none is to be drawn
+    other.finish(METADATA)
+    assert (tmp_path / "other.tif.png").exists()
     with pytest.raises(OutputError, match=r"out\.tif: exists already"):
         start(tmp_path / "out.tif", picture=picture)
     with pytest.raises(OutputError, match=r"a\.png: is the input"):

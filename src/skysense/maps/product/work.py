@@ -87,6 +87,11 @@ class PartWriter:
                 raise ValueError(f"{name}: {self._rows[name]} of {part.window.height} rows were written")
 
 
+def picture_of(out: Path) -> Path:
+    """Where the picture of a map lies: ``a.tif.png`` and ``a.zarr.png`` do not meet."""
+    return out.with_name(f"{out.name}.png")
+
+
 @dataclass(frozen=True)
 class Work:
     """A map that is being made; holds only paths and plain values, so that it can be sent to other processes.
@@ -310,8 +315,8 @@ class Work:
             self._assemble(metadata, progress)
         if draw is not None and self.picture is not None:
             draw(self._made[0], self.folder / _PICTURE)
-            if not (self.folder / _PICTURE).exists():
-                self.picture.unlink(missing_ok=True)  # of what is being replaced
+        if self.out.exists() and not (self.folder / _PICTURE).exists():
+            picture_of(self.out).unlink(missing_ok=True)  # of what is being replaced
         write_json(self.folder / _FINISHED, [path.name for path in self._made if path.exists()])
 
     def _assemble(self, metadata: Mapping[str, Any], progress: Callable[[int, int], None] | None) -> None:
