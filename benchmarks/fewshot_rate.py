@@ -5,7 +5,8 @@
    rounds.
 2. Ten million cells of 64 features and 100 labels: fit and probability of every class, beside scikit-learn's
    `LogisticRegression` (``fit`` and ``predict_proba``) on the same array, in turns; the median of the ratios. Both use
-   the threads that OMP_NUM_THREADS names. What the novelty costs is printed beside it.
+   the threads that OMP_NUM_THREADS names. What the novelty costs, and what the product
+   with the weights alone does, is printed beside it.
 
 Processor time is counted, of all threads: on a machine that others use too, the clock measures them. Of (2) the clock
 is printed too, which is what somebody waits for.
@@ -29,7 +30,7 @@ from sklearn.linear_model import LogisticRegression
 from skysense.maps.fewshot import FewShot, Method
 from skysense.maps.fit import steps
 from skysense.maps.product.layer import Layer
-from skysense.maps.similarity import cosine, norms
+from skysense.maps.similarity import cosine, norms, product, runs
 
 BANDS, SIDE, CLASSES, LABELS = 64, 1024, 5, 100
 
@@ -93,14 +94,21 @@ def classes(count: int, rounds: int) -> None:
     def ours(method: Method) -> NDArray[np.float32]:
         return FewShot.fit(labelled_NK, label_N, method=method).probability(block_KHW)
 
+    weight_RK = FewShot.fit(labelled_NK, label_N).weight_CK[1:]  # classes but one: differences decide
+
     def theirs() -> NDArray[np.float32]:
         return LogisticRegression(max_iter=1000).fit(labelled_NK, label_N).predict_proba(values_NK)
+
+    def products() -> None:
+        for _, values_Kn in runs(block_KHW):
+            product(weight_RK, values_Kn)
 
     jobs: dict[str, Callable[[], object]] = {
         "scikit-learn": theirs,
         "ridge": lambda: ours("ridge"),
         "logistic": lambda: ours("logistic"),
         "ridge and novelty": lambda: FewShot.fit(labelled_NK, label_N).answer(block_KHW),
+        "product alone": products,
     }
     for name, right_N in (
         ("scikit-learn", theirs().argmax(axis=1)),

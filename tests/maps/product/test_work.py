@@ -157,6 +157,11 @@ def test_a_map_that_draws_nothing_leaves_no_picture_of_the_one_it_replaces(
         work.finish(METADATA, draw=drawing)
         assert picture.exists() == (drawing is draw)
         assert work.drawn == (picture if drawing is draw else None)
+    (tmp_path / "out.tif").unlink()
+    picture.write_text("of a map that is gone")
+    fill(work := start(tmp_path / "out.tif", picture=picture, overwrite=True), stored)
+    work.finish(METADATA, draw=lambda *_: None)
+    assert work.drawn is None
     picture.write_text("precious")
     fill(other := start(tmp_path / "other.tif"), stored)
     (tmp_path / "other.tif.png").write_text("precious")  # nothing is replaced, and none is to be drawn

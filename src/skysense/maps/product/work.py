@@ -315,8 +315,9 @@ class Work:
             self._assemble(metadata, progress)
         if draw is not None and self.picture is not None:
             draw(self._made[0], self.folder / _PICTURE)
-        if self.out.exists() and not (self.folder / _PICTURE).exists():
-            picture_of(self.out).unlink(missing_ok=True)  # of what is being replaced
+        before = self.picture or (picture_of(self.out) if self.out.exists() else None)
+        if before is not None and not (self.folder / _PICTURE).exists():
+            before.unlink(missing_ok=True)  # of what is being replaced
         write_json(self.folder / _FINISHED, [path.name for path in self._made if path.exists()])
 
     def _assemble(self, metadata: Mapping[str, Any], progress: Callable[[int, int], None] | None) -> None:
